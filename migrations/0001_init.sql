@@ -3,7 +3,8 @@
 -- foreign keys out and no sequences; their rows are pure functions of their keys.
 
 CREATE SCHEMA twinsite;
-CREATE SCHEMA node;
+-- Exists when the migrations were counted before this one.
+CREATE SCHEMA IF NOT EXISTS node;
 
 CREATE TABLE twinsite.deposits (
   id uuid PRIMARY KEY,
@@ -162,3 +163,4 @@ GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA twinsite TO twinsite_service;
 GRANT SELECT ON ALL TABLES IN SCHEMA twinsite TO twinsite_replication;
 GRANT USAGE ON SCHEMA node TO twinsite_service;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA node TO twinsite_service;
+REVOKE INSERT, UPDATE, DELETE ON node.migrations FROM twinsite_service;

@@ -1,0 +1,29 @@
+/** How the last run ended: whether the page cache may have been lost since. */
+import { readFileSync } from 'node:fs';
+import type { FileIndex } from './file-index.ts';
+
+function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+}
+
+/**
+ * Marks the run as begun. True when the last one ended without a mark and the machine was started
+ * again since: what applications wrote last may be lost, in part, without a trace.
+ */
+export function startRun(index: FileIndex): boolean {
+  const { meta } = index;
+  const before = meta.get('boot_id');
+  const now = bootId();
+  const cacheLost = before !== null && before !== now && meta.get('clean') === null;
+  index.write(() => {
+    meta.set('boot_id', now);
+    meta.remove('clean');
+  });
+  return cacheLost;
+}
+
+/** Marks a clean stop. */
+export async function endRun(index: FileIndex): Promise<void> {
+  index.write(() => index.meta.set('clean', '1'));
+  await index.flushed().catch(() => undefined);
+}
