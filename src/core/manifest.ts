@@ -2,7 +2,7 @@
 import { compareEpochs } from './epoch.ts';
 import type { SiteName } from './ids.ts';
 import type { TreePath } from './tree-path.ts';
-import type { VersionVector } from './version-vector.ts';
+import { isZero, type VersionVector } from './version-vector.ts';
 
 export type EntryType = 'file' | 'dir' | 'symlink';
 
@@ -34,6 +34,11 @@ export interface ManifestEntry {
   readonly mtimeNs: bigint;
   readonly version: VersionVector;
   readonly stamp: Stamp;
+  /**
+   * The hash of the other site's (or nobody's) version that this one was written on top of: whoever
+   * holds that content without history knows by it that it is not lost. Null when there was none.
+   */
+  readonly base: string | null;
   /** Of a tombstone: what made the absence a deletion. */
   readonly evidence: string | null;
 }
@@ -65,6 +70,12 @@ export function sameMetadata(a: ManifestEntry, b: ManifestEntry): boolean {
     a.gid === b.gid &&
     (a.type !== 'file' || a.mtimeNs === b.mtimeNs)
   );
+}
+
+/** The base of a version written at `site` on top of `before`. */
+export function baseOf(before: ManifestEntry | null, site: string): string | null {
+  if (!before || before.type !== 'file') return null;
+  return isZero(before.version) || before.stamp.site !== site ? before.hash : before.base;
 }
 
 /** What the tree's digest is taken of. Versions and tombstones take no part. */

@@ -104,8 +104,9 @@ function differentContent(
   const order = compareVectors(local.version, remote.version);
   if (order === 'after') return NONE;
   if (order === 'before') {
-    // Content without history is nobody's old version: it is kept unless its bytes are known.
-    const unknown = isZero(local.version) && !isKnown(local.hash);
+    // Content without history is nobody's old version: it is kept, unless the new version was written
+    // on top of it or its bytes are known.
+    const unknown = isZero(local.version) && remote.base !== local.hash && !isKnown(local.hash);
     return { kind: 'fetch', entry: remote, displaced: unknown ? 'conflict' : 'trash' };
   }
   return compareVersions(remote, local) > 0

@@ -16,7 +16,7 @@ export interface OpenerOptions {
 }
 
 /** Transfers of bytes; what is not listed here goes before them. */
-const isBulk = (purpose: string) => purpose.startsWith('deposit-') || purpose.startsWith('files-');
+const isBulk = (purpose: string) => purpose === 'deposit-get' || purpose.startsWith('files-');
 
 /** Gets a lane and begins the exchange; does not wait for the peer's acceptance. */
 async function start(

@@ -279,7 +279,7 @@ test.if(process.getuid?.() === 0)(
       expect((await post(200 * 2 ** 20)).status).toBe(507);
       expect(await treeOf(site.options.store)).toEqual(before);
       await fs
-        .writeFile(path.join(mount, 'filler'), randomBody(70 * 2 ** 20))
+        .writeFile(path.join(mount, 'filler'), randomBody(96 * 2 ** 20))
         .catch(() => undefined);
       await until(
         'unready on a full disk',

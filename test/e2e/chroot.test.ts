@@ -51,7 +51,7 @@ describe.if(process.getuid?.() === 0)('alone in a chroot with nothing but glibc'
         await fs.chown(path.join(root, directory), owner, owner);
       let output = '';
       const child = spawn(
-        'chroot',
+        '/usr/sbin/chroot',
         [
           '--userspec',
           user,
@@ -93,6 +93,9 @@ describe.if(process.getuid?.() === 0)('alone in a chroot with nothing but glibc'
           database: { postgres: string };
         };
         expect(status.database.postgres).toStartWith('18');
+      } catch (error) {
+        console.error(output);
+        throw error;
       } finally {
         child.kill('SIGTERM');
         expect(await ended).toBe(0);

@@ -15,7 +15,7 @@ import { systemClock } from '../../src/platform/clock.ts';
 import { silentLog } from '../../src/platform/log.ts';
 import { createMetrics } from '../../src/platform/metrics.ts';
 import { type DirectoryStore, openDirectoryStore } from './directory-store.ts';
-import { type LocalLinkPair, openLocalLinks } from './local-link.ts';
+import { openTcpLink, type TcpLink } from './tcp-link.ts';
 
 export interface FileSite {
   readonly name: SiteName;
@@ -96,12 +96,13 @@ function consoleLog(name: string): typeof silentLog {
 /** Two sites in one temporary directory. */
 export class FilePair implements AsyncDisposable {
   readonly directory: string;
-  readonly links: LocalLinkPair;
+  /** `a` is site a's end. */
+  readonly links: { readonly a: TcpLink; readonly b: TcpLink };
   readonly changes: SiteChanges;
   #a: FileSite | null = null;
   #b: FileSite | null = null;
 
-  private constructor(directory: string, links: LocalLinkPair, changes: SiteChanges) {
+  private constructor(directory: string, links: FilePair['links'], changes: SiteChanges) {
     this.directory = directory;
     this.links = links;
     this.changes = changes;
@@ -111,7 +112,12 @@ export class FilePair implements AsyncDisposable {
   static async make(changes: SiteChanges = {}): Promise<FilePair> {
     const directory = mkdtempSync(path.join(os.tmpdir(), 'twinsite-files-'));
     for (const name of ['a', 'b']) mkdirSync(path.join(directory, `store-${name}`));
-    const links = await openLocalLinks('a' as SiteName, 'b' as SiteName);
+    const links = {
+      a: await openTcpLink('b' as SiteName),
+      b: await openTcpLink('a' as SiteName),
+    };
+    links.a.dial(links.b.port);
+    links.b.dial(links.a.port);
     return new FilePair(directory, links, changes);
   }
 
@@ -130,15 +136,31 @@ export class FilePair implements AsyncDisposable {
   }
 
   async startA(changes: SiteChanges = {}): Promise<void> {
-    this.#a = await startFileSite('a', this.directory, this.links.a, { ...this.changes, ...changes });
+    this.#a = await startFileSite('a', this.directory, this.links.a.link, {
+      ...this.changes,
+      ...changes,
+    });
   }
 
   async startB(changes: SiteChanges = {}): Promise<void> {
-    this.#b = await startFileSite('b', this.directory, this.links.b, { ...this.changes, ...changes });
+    this.#b = await startFileSite('b', this.directory, this.links.b.link, {
+      ...this.changes,
+      ...changes,
+    });
   }
 
   async start(): Promise<void> {
     await Promise.all([this.startA(), this.startB()]);
+  }
+
+  cut(): void {
+    this.links.a.cut();
+    this.links.b.cut();
+  }
+
+  mend(): void {
+    this.links.a.mend();
+    this.links.b.mend();
   }
 
   async stopA(): Promise<void> {
@@ -153,7 +175,8 @@ export class FilePair implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([this.stopA(), this.stopB()]);
-    await this.links.close();
+    this.links.a.close();
+    this.links.b.close();
     rmSync(this.directory, { recursive: true, force: true });
   }
 }

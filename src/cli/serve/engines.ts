@@ -56,7 +56,8 @@ function openBytes(ground: Ground, parts: Parts, catalogue: DatabaseCatalogue, l
     needs: catalogue.needs,
     degradeAfterMs: config.timers.degradeAfterMs,
     minFreeRatio: shareRatio(config.minFree, parts.stores.own.status().totalBytes),
-    peerAlive: () => late.view?.().verdict === 'alive',
+    // A suspect peer may only be slow; the upload itself finds out within the degrade deadline.
+    peerAlive: () => ['alive', 'suspect'].includes(late.view?.().verdict ?? 'unknown'),
   });
 }
 

@@ -1,5 +1,4 @@
 /** This site's own store, and in T1 the peer's as mounted here. */
-import { statSync } from 'node:fs';
 import type { GuardedStore } from '../../core/store-guard.ts';
 import { openOwnStore } from '../../engine/files/store/own-store.ts';
 import { openPeerStore, type PeerStore } from '../../engine/files/store/peer-store.ts';
@@ -16,11 +15,8 @@ export interface StoresPart {
   close(): Promise<void>;
 }
 
-/** What tells two directories apart; null while the store is away. */
-function identityOf(own: GuardedStore) {
-  const stat = statSync(own.root, { bigint: true, throwIfNoEntry: false });
-  return stat ? { device: String(stat.dev), inode: String(stat.ino), id: own.id } : null;
-}
+/** A peer that is up answers at once; a lone first start need not wait for long. */
+const ASK_PEER_MS = 3_000;
 
 export async function openStores(ground: Ground, part: LinkPart): Promise<StoresPart> {
   const { config, identity, names, clock, log, tiers, alarms } = ground;
@@ -29,8 +25,7 @@ export async function openStores(ground: Ground, part: LinkPart): Promise<Stores
   const peerStoreId = (): string | null => announced() ?? memory.peerStoreId();
   // A site that never had a store may have lost its --data: the peer is asked before one is made.
   if (part.pair !== null && (await recallStore(config.dataDir)) === null) {
-    const { startAloneAfterMs } = config.timers;
-    await memory.askPeer(part.pair.link, clock, startAloneAfterMs, tiers.signal('link'));
+    await memory.askPeer(part.pair.link, clock, ASK_PEER_MS, tiers.signal('link'));
   }
   const own = await openOwnStore({
     root: config.storeDir,
@@ -51,7 +46,7 @@ export async function openStores(ground: Ground, part: LinkPart): Promise<Stores
       pairId: identity.pairId,
       peer: identity.peer,
       peerStoreId,
-      own: () => identityOf(own),
+      own: () => own.place(),
       clock,
       log,
     });

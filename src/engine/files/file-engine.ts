@@ -74,7 +74,7 @@ export interface FileEngine {
   status(): FilesStatus;
   /**
    * Looks at the tree, or a part of it, and waits until the peer has applied everything. Throws
-   * AppError `not-ready` before the store is open, `peer-unreachable` when the signal aborts first.
+   * AppError `not-ready` or `peer-unreachable` when the signal aborts first.
    */
   sync(
     path: string | null,
@@ -111,7 +111,7 @@ export function createFileEngine(options: FileEngineOptions): FileEngine {
   const replication: Replication | null = link
     ? createReplication(context, link, peer, clock)
     : null;
-  const applier = createApplier(context, link, wakers);
+  const applier = createApplier(context, link, wakers, clock);
 
   const runOpen = async (service: ServiceContext) => {
     const index = await openIndex(options);
@@ -123,7 +123,7 @@ export function createFileEngine(options: FileEngineOptions): FileEngine {
       await runAll(options, service.signal, [
         ...scanner.services,
         ...(watcher ? [watcher.service] : []),
-        ...applier.services,
+        ...applier,
         ...(replication?.services ?? []),
         ...(link ? [createCopies(context, link)] : []),
         createTrashKeeper(context, options.trash),
@@ -163,13 +163,11 @@ export function createFileEngine(options: FileEngineOptions): FileEngine {
       const deposits = options.deposits?.() ?? { unclaimed: 0, rowsWithoutBytes: 0 };
       return running ? filesStatus(running.context, peer, ages, deposits) : emptyStatus(deposits);
     },
-    sync: (target, signal, onProgress) =>
-      syncNow(
-        { context, scanner: () => running?.scanner ?? null, peer, replication },
-        target,
-        signal,
-        onProgress,
-      ),
+    sync: async (target, signal, onProgress) => {
+      while (!running && !signal.aborted) await clock.sleep(STORE_POLL_MS, signal);
+      const scanner = running?.scanner ?? null;
+      return syncNow({ context, scanner, peer, replication }, target, signal, onProgress);
+    },
     hint: (bytes) => {
       const target = checkTreePath(bytes);
       if (target === null || !running || running.context.ignore.covers(target)) return;
@@ -200,6 +198,7 @@ function newFigures(): EngineFigures {
     lastRootMatchAt: null,
     custody: false,
     scanned: false,
+    listing: false,
     paused: false,
     special: 0,
     stuck: 0,

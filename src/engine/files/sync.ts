@@ -29,7 +29,7 @@ export interface SyncResult {
 
 interface SyncParts {
   readonly context: () => FilesContext;
-  readonly scanner: () => Scanner | null;
+  readonly scanner: Scanner | null;
   readonly peer: PeerState;
   readonly replication: Replication | null;
 }
@@ -45,7 +45,7 @@ export async function syncNow(
 ): Promise<SyncResult> {
   const context = parts.context();
   const { clock, index, candidates } = context;
-  const scanner = parts.scanner();
+  const { scanner } = parts;
   const start = target === null || target === '' ? ROOT : checkTreePath(Buffer.from(target));
   if (start === null || !scanner) {
     throw new AppError('bad-request', `'${target}' is no path in the replicated tree`);

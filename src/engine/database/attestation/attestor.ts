@@ -13,7 +13,7 @@ import { createAsker, type PeerAnswer } from './peer-word.ts';
 import { createRaiser } from './raiser.ts';
 import { recordAttested } from './record.ts';
 
-const REQUESTS_IN_FLIGHT = 4;
+const REQUESTS_IN_FLIGHT = 2;
 const ASK_AGAIN_MS = 5;
 const AFTER_FAILURE_MS = 100;
 const RECORD_WITHIN_MS = 10_000;

@@ -19,7 +19,7 @@ const BATCHES_AT_ONCE = 4;
 const PEER_WAITS_MS = 1_000;
 const ANSWER_WITHIN_MS = 5_000;
 /** A deposit committed just now is its request's to ask for. */
-const LEFT_ALONE_MS = 10_000;
+const LEFT_ALONE_MS = 3_000;
 const GIVEN_UP_MAX = 4_096;
 
 export interface RaiserOptions {

@@ -19,7 +19,8 @@ const peerFacts = z.object({
   slot: z.enum(['missing', 'lost', 'idle', 'active']),
   sender: text.nullable(),
   lagBytes: z.number(),
-  mark: text.nullable(),
+  /** Newest first. */
+  marks: z.array(text).max(16),
   seen: z.object({ identity, lsn: text.nullable(), mark: text.nullable() }).nullable(),
 });
 
@@ -59,7 +60,7 @@ export function factsToTell(seen: Observation): PeerFacts {
     slot: state,
     sender: slot?.sender ?? null,
     lagBytes: slot?.lagBytes ?? 0,
-    mark: seen.facts['replication-marks'][0] ?? null,
+    marks: seen.facts['replication-marks'],
     seen: seenOfPeer(seen),
   };
 }

@@ -1,7 +1,7 @@
 /** Finding out that this database was restored from an older state, by what the peer saw of it. */
 import { randomUUID } from 'node:crypto';
 import type { Sql } from 'postgres';
-import { wasRolledBack } from '../../../core/subscription-plan.ts';
+import { sameIdentity, wasRolledBack } from '../../../core/subscription-plan.ts';
 import type { PeerFacts } from './facts.ts';
 import { ownIdentity } from './facts.ts';
 import type { Observation } from './observe.ts';
@@ -33,13 +33,14 @@ export function createRollbackGuard(
 
   const rememberPeer = async (seen: Observation, facts: PeerFacts) => {
     const stored = seen.facts['replication-seen'];
-    const { identity, mark } = facts;
-    if (mark === null) return;
-    const isKnown =
-      stored?.mark === mark &&
-      stored.systemId === identity.systemId &&
-      stored.incarnation === identity.incarnation;
-    if (!isKnown) await writeFact(admin, 'replication-seen', { ...identity, mark });
+    const { identity, marks } = facts;
+    const newest = marks[0];
+    if (newest === undefined) return;
+    if (stored !== undefined && sameIdentity(stored, identity)) {
+      // A peer that lost the mark stored here was rolled back: it must find out by this mark.
+      if (stored.mark === newest || !marks.includes(stored.mark)) return;
+    }
+    await writeFact(admin, 'replication-seen', { ...identity, mark: newest });
   };
 
   return {

@@ -26,6 +26,8 @@ import { createLinkTemp, TEMP_DIRECTORY, type Temp } from './temps.ts';
 const FLUSH_TOGETHER = 24;
 const PARALLEL = 16;
 const RETRY_MS = 1_000;
+/** The newer version is on its way. */
+const CHANGED_MS = 200;
 
 export type Outcomes = Map<Task, Outcome>;
 
@@ -71,7 +73,7 @@ async function inOrder(
     try {
       outcomes.set(task, await work());
     } catch (error) {
-      outcomes.set(task, later(describeError(error), RETRY_MS));
+      outcomes.set(task, later(describeError(error), RETRY_MS, 'item'));
     }
   };
   for (const task of tasks.filter(isDirectory).sort((a, b) => depth(a) - depth(b))) {
@@ -124,7 +126,7 @@ async function prepareContents(
       if (temp) temps.set(task, temp);
       else remote.push(task);
     } catch (error) {
-      outcomes.set(task, later(describeError(error), RETRY_MS));
+      outcomes.set(task, later(describeError(error), RETRY_MS, 'item'));
     }
   });
   await fetchRemote(batch, link, remote, flushEach, temps, outcomes, signal);
@@ -184,9 +186,10 @@ async function fetchRemote(
   for (const task of tasks) {
     const fetched = results.get(task.entry);
     if (fetched?.kind === 'temp') temps.set(task, fetched.temp);
-    else if (fetched?.kind === 'failed') outcomes.set(task, later(fetched.reason, RETRY_MS));
+    else if (fetched?.kind === 'failed')
+      outcomes.set(task, later(fetched.reason, CHANGED_MS, 'item'));
     else if (fetched?.kind === 'gone') outcomes.set(task, whenGone(task, fetched.held));
-    else outcomes.set(task, later(failure, RETRY_MS));
+    else outcomes.set(task, later(failure, 0, 'peer'));
   }
 }
 
@@ -195,7 +198,7 @@ function whenGone(task: Task, heldByPeer: boolean): Outcome {
   const own = task.item.heal || task.row?.entry.stamp.site === task.entry.stamp.site;
   return own && !heldByPeer
     ? { kind: 'nowhere' }
-    : later('the peer does not have these bytes now', RETRY_MS);
+    : later('the peer does not have these bytes now', CHANGED_MS, 'item');
 }
 
 async function flushTemp(path: Buffer, context: FilesContext): Promise<void> {

@@ -36,7 +36,10 @@ function commitOne(batch: ApplyBatch, task: Task, outcome: Outcome): void {
   if (outcome.kind === 'revive' && (!row || row.entry.deleted)) return;
   // Something newer was told meanwhile: it stays on the list.
   if (index.need.get(path)?.id === task.item.id) index.need.remove(path);
-  if (outcome.kind === 'nowhere') return commitNowhere(batch, task);
+  if (outcome.kind === 'nowhere') {
+    commitNowhere(batch, task);
+    return;
+  }
   if (outcome.kind === 'revive') {
     if (row) recordAgain(context, row, task.entry);
     const { entry } = task;

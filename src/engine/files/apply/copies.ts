@@ -60,6 +60,7 @@ function asEntry(context: FilesContext, copy: CopyNeeded): ManifestEntry {
     mtimeNs: BigInt(Math.round(context.clock.wallMs())) * 1_000_000n,
     version: {},
     stamp: stampNow(context, 0),
+    base: null,
     evidence: null,
   };
 }

@@ -14,10 +14,18 @@ import { type Look, lookNow } from '../scan/look.ts';
 import type { HeldDirectory } from '../scan/open-directories.ts';
 import { setMetadata } from './metadata.ts';
 import { setAside } from './set-aside.ts';
-import { type ApplyBatch, later, MAX_PATIENT_TRIES, type Outcome, type Task } from './task.ts';
+import {
+  type ApplyBatch,
+  later,
+  MAX_PATIENT_TRIES,
+  mustLive,
+  type Outcome,
+  type Task,
+} from './task.ts';
 import { outName, TEMP_DIRECTORY, type Temp, tempName } from './temps.ts';
 
 const SOON_MS = 100;
+const REVIVE: Outcome = { kind: 'revive' };
 
 /** True when what stands there is what the index last saw. */
 export function isAsSeen(task: Task, found: Observed): boolean {
@@ -41,7 +49,7 @@ async function parentOutcome(batch: ApplyBatch, task: Task): Promise<Outcome | n
     for (let above = parent; above !== ROOT; above = parentOf(above)) {
       if (need.get(above)?.entry.deleted === false) return later('its directory is on its way', 20);
     }
-    if (code === 'ENOTDIR') return later('its parent is no directory', 1_000);
+    if (code === 'ENOTDIR') return later('its parent is no directory', 1_000, 'item');
   }
   await batch.directories.ensure(parent, (made) => {
     batch.touched.add(parentOf(made));
@@ -78,7 +86,8 @@ async function place(
 ): Promise<Outcome> {
   const name = nameOf(task.entry.path);
   const before = lookNow(parent, name);
-  if (before.kind === 'special') return later('a socket, pipe or device has its name', 60_000);
+  if (before.kind === 'special')
+    return later('a socket, pipe or device has its name', 10_000, 'item');
   if (before.kind === 'absent') {
     try {
       renameNoReplace(temps.at(temp.name), parent.at(name));
@@ -170,7 +179,9 @@ async function overDirectory(
   const { path } = task.entry;
   const { index, candidates } = batch.context;
   if (index.need.hasBelow(path)) return later('what was in the directory leaves first', 20);
-  if (index.hasLiveBelow(path)) return { kind: 'revive', seen: null };
+  if (index.hasLiveBelow(path)) {
+    return mustLive(batch, task) ? REVIVE : later('something lives in the directory', SOON_MS);
+  }
   const out = outName(task.entry.hash);
   renameNoReplace(temps.at(temp.name), temps.at(out));
   renameExchange(temps.at(out), parent.at(nameOf(path)));
@@ -182,9 +193,7 @@ async function overDirectory(
     await rm(temps.at(out), { force: true });
     if (!['ENOTEMPTY', 'EEXIST'].includes(systemCode(error) ?? '')) throw error;
     candidates.add(path, 'hint');
-    return task.tries < MAX_PATIENT_TRIES
-      ? later('something unseen is in the directory', SOON_MS)
-      : { kind: 'revive', seen: null };
+    return mustLive(batch, task) ? REVIVE : later('something unseen is in it', SOON_MS);
   }
   batch.touched.add(parentOf(path));
   return { kind: 'done', seen: seenAfter(lookNow(parent, nameOf(path)), temp.seen), kept: null };
@@ -197,7 +206,8 @@ export async function placeDirectory(batch: ApplyBatch, task: Task): Promise<Out
   if (waiting) return waiting;
   return batch.directories.use(parentOf(path), async (parent) => {
     const before = lookNow(parent, nameOf(path));
-    if (before.kind === 'special') return later('a socket, pipe or device has its name', 60_000);
+    if (before.kind === 'special')
+      return later('a socket, pipe or device has its name', 10_000, 'item');
     if (before.kind === 'here' && before.seen.type !== 'dir') {
       return directoryOverFile(batch, task, parent, before.seen);
     }

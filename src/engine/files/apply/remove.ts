@@ -9,9 +9,10 @@ import { look, lookNow } from '../scan/look.ts';
 import type { HeldDirectory } from '../scan/open-directories.ts';
 import { isAsSeen } from './place.ts';
 import { newTrashPath } from './set-aside.ts';
-import { type ApplyBatch, later, MAX_PATIENT_TRIES, type Outcome, type Task } from './task.ts';
+import { type ApplyBatch, later, mustLive, type Outcome, type Task } from './task.ts';
 
 const SOON_MS = 100;
+const REVIVE: Outcome = { kind: 'revive' };
 const GONE: Outcome = { kind: 'done', seen: null, kept: null };
 
 /** Removes what stands at the task's path, if it is what the index knows. */
@@ -93,7 +94,9 @@ async function removeDirectory(
   const { index, candidates } = batch.context;
   const { path } = task.entry;
   if (index.need.hasBelow(path)) return later('what is in the directory leaves first', 20);
-  if (index.hasLiveBelow(path)) return { kind: 'revive', seen: null };
+  if (index.hasLiveBelow(path)) {
+    return mustLive(batch, task) ? REVIVE : later('something lives in the directory', SOON_MS);
+  }
   try {
     await rmdir(parent.at(nameOf(path)));
     batch.touched.add(parentOf(path));
@@ -103,8 +106,6 @@ async function removeDirectory(
     if (code === 'ENOENT') return GONE;
     if (code !== 'ENOTEMPTY' && code !== 'EEXIST' && code !== 'ENOTDIR') throw error;
     candidates.add(path, 'hint');
-    return task.tries < MAX_PATIENT_TRIES && code !== 'ENOTDIR'
-      ? later('something unseen is in the directory', SOON_MS)
-      : { kind: 'revive', seen: null };
+    return mustLive(batch, task) ? REVIVE : later('something unseen is in it', SOON_MS);
   }
 }

@@ -20,12 +20,20 @@ export interface Task {
   readonly tries: number;
 }
 
+/** Why something has to wait: for another change or a writer here, for the peer, or by its own fault. */
+export type Blame = 'neighbour' | 'peer' | 'item';
+
 export type Outcome =
   /** In place (or gone, for a deletion); `seen` is null when someone changed it at once. */
   | { readonly kind: 'done'; readonly seen: Observed | null; readonly kept: KeptFile | null }
   /** A directory that must live on because something lives in it. */
-  | { readonly kind: 'revive'; readonly seen: Observed | null }
-  | { readonly kind: 'later'; readonly reason: string; readonly waitMs: number }
+  | { readonly kind: 'revive' }
+  | {
+      readonly kind: 'later';
+      readonly reason: string;
+      readonly waitMs: number;
+      readonly blame: Blame;
+    }
   /** Neither site has the bytes. */
   | { readonly kind: 'nowhere' };
 
@@ -39,8 +47,16 @@ export interface ApplyBatch {
   readonly madeParents: Set<TreePath>;
 }
 
-export function later(reason: string, waitMs: number): Outcome {
-  return { kind: 'later', reason, waitMs };
+export function later(reason: string, waitMs: number, blame: Blame = 'neighbour'): Outcome {
+  return { kind: 'later', reason, waitMs, blame };
+}
+
+/** Tries after which a directory is taken to live on; until then a deletion below it may be on its way. */
+const MAX_HOPEFUL_TRIES = 20;
+
+/** True when it is time to revive a directory that something lives in. */
+export function mustLive(batch: ApplyBatch, task: Task): boolean {
+  return task.tries >= MAX_HOPEFUL_TRIES && !batch.context.figures.listing;
 }
 
 /** Tries after which something unseen that never settles is displaced and kept as a conflict copy. */

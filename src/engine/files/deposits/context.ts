@@ -9,6 +9,7 @@ import type {
   OwnStore,
   PeerLink,
 } from '../../../core/ports.ts';
+import type { createBufferGarbage } from './buffer-garbage.ts';
 
 export interface DepositBytesOptions {
   readonly store: OwnStore;
@@ -70,6 +71,7 @@ export const DEFAULT_PACE: Pace = {
 export interface DepositContext extends Omit<DepositBytesOptions, 'pace'> {
   readonly failpoint: (name: Failpoint) => void;
   readonly pace: Pace;
+  readonly garbage: ReturnType<typeof createBufferGarbage>;
   /** Begins the name of every temp of this process; another's temps are leftovers. */
   readonly tempTag: string;
 }

@@ -4,6 +4,7 @@ import { describeError } from '../../../core/errors.ts';
 import type { DepositBytes } from '../../../core/ports.ts';
 import type { Service } from '../../../core/service.ts';
 import { createAudit } from './audit.ts';
+import { createBufferGarbage } from './buffer-garbage.ts';
 import { DEFAULT_PACE, type DepositBytesOptions, type DepositContext } from './context.ts';
 import { createDirectories } from './directories.ts';
 import { createFreeSpace } from './free-space.ts';
@@ -38,6 +39,7 @@ export function createDepositBytes(options: DepositBytesOptions): DepositBytesPa
     ...options,
     failpoint: options.failpoint ?? (() => undefined),
     pace: { ...DEFAULT_PACE, ...options.pace },
+    garbage: createBufferGarbage(),
     tempTag: randomBytes(6).toString('hex'),
   };
   const { store, clock, log } = context;

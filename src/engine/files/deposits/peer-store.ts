@@ -139,6 +139,7 @@ async function serveGet({ context }: PeerStoreParts, exchange: Exchange): Promis
       if (bytesRead === 0) throw new AppError('not-found', `${file.path} ended early.`);
       await sendData(exchange, buffer.subarray(0, bytesRead));
       position += bytesRead;
+      context.garbage.passed(bytesRead);
     }
   } finally {
     await handle.close();

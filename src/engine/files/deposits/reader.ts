@@ -105,6 +105,7 @@ async function* deliver(session: Session, start: number): AsyncGenerator<Uint8Ar
   try {
     for (let position = start; position < end; ) {
       session.signal.throwIfAborted();
+      session.parts.context.garbage.passed(end - start > CHUNK_BYTES ? CHUNK_BYTES : 0);
       const chunk = Math.floor(position / CHUNK_BYTES);
       const to = Math.min(end, chunk * CHUNK_BYTES + chunkLength(file, chunk));
       // A peer stream that runs is used on: the local file is known to be damaged.

@@ -137,6 +137,7 @@ function createFlow(context: DepositContext, path: string, handle: fs.FileHandle
     waiting = 0;
     writing = writeAll(handle, batch).then(() => {
       dirty += size;
+      context.garbage.passed(size);
     }, fail);
   };
   return {

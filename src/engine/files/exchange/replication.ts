@@ -226,8 +226,13 @@ async function pullOnce(shared: Shared, signal: AbortSignal): Promise<boolean> {
   }
   const context = shared.context();
   return shared.recording.run('journal', async () => {
-    await recordRemote(context, first, signal);
-    if (!(await listRest(shared, first, signal))) return false;
+    context.figures.listing = true;
+    try {
+      await recordRemote(context, first, signal);
+      if (!(await listRest(shared, first, signal))) return false;
+    } finally {
+      context.figures.listing = false;
+    }
     index.write(() => {
       index.meta.set('peer_incarnation', incarnation);
       index.meta.set('peer_seq', String(first.upTo));

@@ -30,6 +30,11 @@ export const ENTRY = z
       .record(z.string().max(100), COUNT)
       .refine((vector) => Object.keys(vector).length <= 256, 'too many writers'),
     w: z.tuple([COUNT, SITE, z.boolean(), COUNT, SITE]),
+    /** The hash of what it was written on top of. */
+    b: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/)
+      .nullable(),
     e: z.string().max(100).nullable(),
   })
   .refine((e) => (e.t === 'd') === (e.h === ''), 'a hash belongs to files and symlinks')
@@ -52,6 +57,7 @@ export function toWire(entry: ManifestEntry): WireEntry {
     n: entry.mtimeNs.toString(),
     v: { ...entry.version },
     w: [stamp.epochNumber, stamp.epochSite, stamp.holder, stamp.seq, stamp.site],
+    b: entry.base,
     e: entry.evidence,
   };
 }
@@ -81,6 +87,7 @@ export function fromWire(wire: WireEntry): ManifestEntry | null {
       seq,
       site: site as SiteName,
     },
+    base: wire.b,
     evidence: wire.e,
   };
 }

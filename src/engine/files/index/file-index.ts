@@ -26,7 +26,7 @@ import { createTreeDigest, moveSum, sumText, type TreeDigest } from './tree-dige
 import { createWalFlush, type WalFlush } from './wal-flush.ts';
 
 const COLUMNS =
-  'path, parent, type, deleted, size, hash, target, mode, uid, gid, mtime_ns, version, stamp, evidence, seq, seen, ino, missing';
+  'path, parent, type, deleted, size, hash, target, mode, uid, gid, mtime_ns, version, stamp, base, evidence, seq, seen, ino, missing';
 const SELECT = `SELECT ${COLUMNS} FROM entries`;
 
 export interface IndexOptions {
@@ -157,11 +157,11 @@ export class FileIndex {
     );
     this.#db
       .query<unknown, SQLQueryBindings[]>(
-        `INSERT INTO entries (${COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+        `INSERT INTO entries (${COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
          ON CONFLICT (path) DO UPDATE SET type=excluded.type, deleted=excluded.deleted,
          size=excluded.size, hash=excluded.hash, target=excluded.target, mode=excluded.mode,
          uid=excluded.uid, gid=excluded.gid, mtime_ns=excluded.mtime_ns, version=excluded.version,
-         stamp=excluded.stamp, evidence=excluded.evidence, seq=excluded.seq, seen=excluded.seen,
+         stamp=excluded.stamp, base=excluded.base, evidence=excluded.evidence, seq=excluded.seq, seen=excluded.seen,
          ino=excluded.ino, missing=excluded.missing`,
       )
       .run(...toStored(row));

@@ -35,6 +35,7 @@ export interface StoredRow {
   mtime_ns: string;
   version: string;
   stamp: string;
+  base: Uint8Array | null;
   evidence: string | null;
   seq: number;
   seen: string | null;
@@ -79,6 +80,7 @@ export function fromStored(row: StoredRow): IndexRow {
       mtimeNs: BigInt(row.mtime_ns),
       version: JSON.parse(row.version) as VersionVector,
       stamp: JSON.parse(row.stamp) as Stamp,
+      base: row.base === null ? null : hashText(row.base),
       evidence: row.evidence,
     },
     seq: row.seq,
@@ -105,6 +107,7 @@ export function toStored(row: IndexRow): (string | number | Buffer | null)[] {
     entry.mtimeNs.toString(),
     JSON.stringify(entry.version),
     JSON.stringify(entry.stamp),
+    entry.base === null ? null : hashBlob(entry.base),
     entry.evidence,
     row.seq,
     row.seen,

@@ -21,6 +21,7 @@ CREATE TABLE entries (
   mtime_ns TEXT NOT NULL,
   version TEXT NOT NULL,
   stamp TEXT NOT NULL,
+  base BLOB,
   evidence TEXT,
   seq INTEGER NOT NULL,
   seen TEXT,

@@ -13,7 +13,7 @@ export function createWalFlush(file: string): WalFlush {
   let handle: FileHandle | null = null;
   let running: Promise<void> | null = null;
   let next: Promise<void> | null = null;
-  let broken: unknown = null;
+  let broken: AppError | null = null;
 
   const flush = async () => {
     if (broken !== null) throw broken;

@@ -33,6 +33,8 @@ export interface EngineFigures {
   custody: boolean;
   /** The first scan of this run is over: incoming changes are applied from then on. */
   scanned: boolean;
+  /** The peer tells everything it has, page by page: what is not told yet may still come. */
+  listing: boolean;
   /** Ignore rules differ: nothing is sent or applied. */
   paused: boolean;
   /** Names that are no files: counted by the last full scan. */

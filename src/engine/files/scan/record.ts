@@ -3,7 +3,7 @@
  * FileIndex.write and is told only what was checked: a hash of a file that stood still, an absence
  * with evidence.
  */
-import { type ManifestEntry, sameContent } from '../../../core/manifest.ts';
+import { baseOf, type ManifestEntry, sameContent } from '../../../core/manifest.ts';
 import { reconcile } from '../../../core/reconcile.ts';
 import {
   isRacy,
@@ -15,7 +15,7 @@ import type { TreePath } from '../../../core/tree-path.ts';
 import { bumpVector, joinVectors } from '../../../core/version-vector.ts';
 import type { IndexRow } from '../index/rows.ts';
 import type { Content } from './content.ts';
-import { admit, type FilesContext, isOldFile, ownWriter, stampNow } from './context.ts';
+import { admit, type FilesContext, isOldFile, ownWriter, stampNow, tellHeld } from './context.ts';
 
 /** `changed`: the journal grew. `adopted`: it is what the peer told, put here before a crash. */
 export type Recorded = 'same' | 'changed' | 'adopted' | 'held';
@@ -49,7 +49,7 @@ export function recordPresence(
     return recordSameContent(context, row, seen);
   }
   if (adoptNeeded(context, row, path, seen, now)) return 'adopted';
-  if (row && isHeldOverwrite(context, row)) return 'held';
+  if (row && (isHeldOverwrite(context, row) || !emptied(context, row, seen))) return 'held';
   const fresh = mergedMetadata(
     row && !row.entry.deleted ? row.entry : emptyEntry(context, path),
     row && !row.entry.deleted ? plain(row.seen) : null,
@@ -64,6 +64,7 @@ export function recordPresence(
       deleted: false,
       version: versionOf(context, row, seq),
       stamp: stampNow(context, seq),
+      base: row && !row.entry.deleted ? baseOf(row.entry, context.site) : null,
       evidence: null,
     },
     seq,
@@ -98,6 +99,7 @@ function recordSameContent(context: FilesContext, row: IndexRow, seen: Observed)
     entry: {
       ...row.entry,
       ...metadata,
+      base: baseOf(row.entry, context.site),
       version: bumpVector(row.entry.version, ownWriter(context), seq),
       stamp: stampNow(context, seq),
     },
@@ -138,6 +140,28 @@ function adoptNeeded(
   return true;
 }
 
+/**
+ * A file or symlink in place of a directory says that nothing is in the directory any more: that is
+ * told first. False when it is too much for the brake.
+ */
+function emptied(context: FilesContext, row: IndexRow, seen: Observed): boolean {
+  const { index } = context;
+  const { entry } = row;
+  if (entry.deleted || entry.type !== 'dir' || seen.type === 'dir') return true;
+  const below = index.below(entry.path);
+  const counted = below.filter((path) => {
+    const ino = index.get(path)?.ino ?? null;
+    return ino === null || !index.isElsewhere(path, ino);
+  });
+  if (admit(context, counted.length) < counted.length) {
+    index.held.add(entry.path, 'out', 'overwrite');
+    tellHeld(context);
+    return false;
+  }
+  for (const path of below.toReversed()) recordDeletion(context, path, 'replaced');
+  return true;
+}
+
 function isHeldOverwrite(context: FilesContext, row: IndexRow): boolean {
   const { index } = context;
   const { path } = row.entry;
@@ -148,6 +172,7 @@ function isHeldOverwrite(context: FilesContext, row: IndexRow): boolean {
   if (held === 'delete') index.held.remove(path, 'out');
   if (!isOldFile(context, row.entry.mtimeNs) || admit(context, 1) === 1) return false;
   index.held.add(path, 'out', 'overwrite');
+  tellHeld(context);
   return true;
 }
 
@@ -240,6 +265,7 @@ function emptyEntry(context: FilesContext, path: TreePath): ManifestEntry {
     mtimeNs: 0n,
     version: {},
     stamp: stampNow(context, 0),
+    base: null,
     evidence: null,
   };
 }

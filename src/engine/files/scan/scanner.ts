@@ -20,7 +20,8 @@ export interface Scanner {
   wakeLanes(): void;
 }
 
-const BATCH = 256;
+/** One flush of the file system serves a whole batch. */
+const BATCH = 2_048;
 const IDLE_MS = 60_000;
 const INTERVAL_MS = 60_000;
 /** A full scan takes at most this part of the time. */

@@ -3,9 +3,7 @@
  * the path cannot swallow a file.
  */
 import { dlopen, FFIType } from 'bun:ffi';
-import { closeSync, constants, fstatSync, mkdtempSync, openSync, rmdirSync } from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
+import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 
 const { symbols } = dlopen('libc.so.6', {
   dup2: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
@@ -13,6 +11,8 @@ const { symbols } = dlopen('libc.so.6', {
 
 /** How long the number of a revoked handle stays taken, so that no late writer meets another file there. */
 const REVOKED_KEPT_MS = 60_000;
+/** A directory that is always there, has none of our names, and in which nothing can be made. */
+const NOWHERE = '/proc/self/fdinfo';
 
 export interface HeldRoot {
   readonly fd: number;
@@ -21,8 +21,8 @@ export interface HeldRoot {
   readonly inode: string;
   at(relative: string): string;
   /**
-   * Lets go of the file system at once, so that it can be unmounted. Paths given out before lead to a
-   * directory that was removed: every use of them fails.
+   * Lets go of the file system at once, so that it can be unmounted. Paths given out before lead
+   * nowhere: every use of them fails.
    */
   revoke(): void;
 }
@@ -40,9 +40,7 @@ export function holdRoot(root: string): HeldRoot {
     revoke: () => {
       if (!held) return;
       held = false;
-      const nowhere = mkdtempSync(path.join(os.tmpdir(), 'twinsite-revoked-'));
-      const tomb = openSync(nowhere, constants.O_RDONLY | constants.O_DIRECTORY);
-      rmdirSync(nowhere);
+      const tomb = openSync(NOWHERE, constants.O_RDONLY | constants.O_DIRECTORY);
       symbols.dup2(tomb, fd);
       closeSync(tomb);
       setTimeout(() => closeSync(fd), REVOKED_KEPT_MS).unref();

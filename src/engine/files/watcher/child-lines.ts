@@ -24,12 +24,11 @@ export class ChildLines {
   }
 
   send(text: string): void {
-    try {
-      this.#process.stdin.write(text);
-      void this.#process.stdin.flush();
-    } catch {
-      this.kill();
-    }
+    const { stdin } = this.#process;
+    // A pipe that is closed means a dead child: its end is told by itself.
+    Promise.resolve(stdin.write(text))
+      .then(() => stdin.flush())
+      .catch(() => this.kill());
   }
 
   /** It may be stopped or stuck in the kernel: nothing gentler is sure to work. */

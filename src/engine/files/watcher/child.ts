@@ -44,14 +44,17 @@ async function runFlush(root: string): Promise<number> {
   await untilStdinCloses((text) => {
     const lines = (rest + text).split('\n');
     rest = lines.pop() ?? '';
+    if (lines.length === 0) return;
+    // One flush serves everything asked for until now.
+    let failure: string | null = null;
+    try {
+      syncFileSystem(fd);
+    } catch (error) {
+      failure = describeError(error);
+    }
     for (const line of lines) {
       const id = Number(line);
-      try {
-        syncFileSystem(fd);
-        say({ flushed: id });
-      } catch (error) {
-        say({ failed: id, error: describeError(error) });
-      }
+      say(failure === null ? { flushed: id } : { failed: id, error: failure });
     }
   });
   closeSync(fd);
