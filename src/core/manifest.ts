@@ -74,7 +74,7 @@ export function sameMetadata(a: ManifestEntry, b: ManifestEntry): boolean {
 
 /** The base of a version written at `site` on top of `before`. */
 export function baseOf(before: ManifestEntry | null, site: string): string | null {
-  if (!before || before.type !== 'file') return null;
+  if (before?.type !== 'file') return null;
   return isZero(before.version) || before.stamp.site !== site ? before.hash : before.base;
 }
 

@@ -88,12 +88,20 @@ function equalContent(local: ManifestEntry, remote: ManifestEntry): Decision {
   if (order === 'after') return NONE;
   const metadataEqual = sameMetadata(local, remote);
   if (order === 'equal' && metadataEqual) return NONE;
-  const remoteFirst = order === 'before' || compareStamps(remote.stamp, local.stamp) > 0;
+  const remoteFirst = order === 'before' || compareMetadata(remote, local) > 0;
   if (order === 'equal' && !remoteFirst) return NONE;
   const version = joinVectors(local.version, remote.version);
   return remoteFirst
     ? { kind: 'join', entry: { ...remote, version }, applyMetadata: !metadataEqual }
     : { kind: 'join', entry: { ...local, version }, applyMetadata: false };
+}
+
+/** Positive when a's metadata counts. Stamps can be equal after an index was lost: then any fixed order will do. */
+function compareMetadata(a: ManifestEntry, b: ManifestEntry): number {
+  const stamps = compareStamps(a.stamp, b.stamp);
+  if (stamps !== 0) return stamps;
+  if (a.mtimeNs !== b.mtimeNs) return a.mtimeNs > b.mtimeNs ? 1 : -1;
+  return a.mode - b.mode || a.uid - b.uid || a.gid - b.gid;
 }
 
 function differentContent(

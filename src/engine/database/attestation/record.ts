@@ -77,23 +77,22 @@ export async function recordVouched(
   held: readonly VisibleDeposit[],
   at: string,
 ): Promise<void> {
-  const files = held.flatMap((row) =>
-    row.files.map((file) => ({ file_id: file.id, deposit_id: file.depositId })),
-  );
+  const files = held.flatMap((row) => row.files);
+  const fileIds = uuidArray(files.map((file) => file.id));
+  // Arrays and `= ANY`: however long the lists are, the index is used.
   await sql`
-    WITH j AS (
-      SELECT * FROM json_to_recordset(${JSON.stringify(files)}::text::json)
-        AS j(file_id uuid, deposit_id uuid)
-    ), vouched AS (
+    WITH vouched AS (
       INSERT INTO node.vouched (deposit_id, at)
       SELECT id, ${at}::text::timestamptz
       FROM unnest(${uuidArray(held.map((row) => row.deposit.id))}::text::uuid[]) AS id ORDER BY id
       ON CONFLICT DO NOTHING
     ), held AS (
       INSERT INTO node.held_files (file_id, deposit_id)
-      SELECT file_id, deposit_id FROM j ORDER BY file_id ON CONFLICT DO NOTHING
+      SELECT * FROM unnest(${fileIds}::text::uuid[],
+        ${uuidArray(files.map((file) => file.depositId))}::text::uuid[]) AS f(file_id, deposit_id)
+      ORDER BY file_id ON CONFLICT DO NOTHING
     ), off AS (
-      DELETE FROM node.needed_files n USING j WHERE n.file_id = j.file_id
+      DELETE FROM node.needed_files WHERE file_id = ANY(${fileIds}::text::uuid[])
     )
     SELECT set_config('synchronous_commit', 'off', true)`;
 }

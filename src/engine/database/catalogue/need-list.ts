@@ -28,14 +28,15 @@ export async function markHeld(
   sql: Sql,
   files: readonly Pick<DepositFileRow, 'id' | 'depositId'>[],
 ): Promise<void> {
-  const held = JSON.stringify(files.map((f) => ({ file_id: f.id, deposit_id: f.depositId })));
+  const fileIds = uuidArray(files.map((file) => file.id));
   await sql`
-    WITH j AS (SELECT * FROM json_to_recordset(${held}::text::json) AS j(file_id uuid, deposit_id uuid)),
-    held AS (
-      INSERT INTO node.held_files (file_id, deposit_id) SELECT file_id, deposit_id FROM j
+    WITH held AS (
+      INSERT INTO node.held_files (file_id, deposit_id)
+      SELECT * FROM unnest(${fileIds}::text::uuid[],
+        ${uuidArray(files.map((file) => file.depositId))}::text::uuid[]) AS f(file_id, deposit_id)
       ORDER BY file_id ON CONFLICT DO NOTHING
     )
-    DELETE FROM node.needed_files n USING j WHERE n.file_id = j.file_id`;
+    DELETE FROM node.needed_files WHERE file_id = ANY(${fileIds}::text::uuid[])`;
 }
 
 /** Every error is `database-down` or `internal`; each call ends within the deadline. */
