@@ -12,7 +12,7 @@ INSTALLED := node_modules/.package-lock.json
 APT := haproxy:haproxy strace:strace ip:iproute2
 SOURCES := $(shell find src migrations scripts -type f ! -name '*.test.ts' 2>/dev/null) package.json
 
-.PHONY: help setup build build-assets demo lint unit check test-pg test-e2e test clean
+.PHONY: help setup build build-assets demo lint check test-parts test-pg test-e2e test figures clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ lint: $(INSTALLED) ## Format, lint and types
 check: lint build-assets ## Lint, and unit tests with the import rules; under a minute
 	@$(BUN) scripts/run-tests.ts unit
 
+test-parts: build-assets ## Tests of whole parts on real sockets, directories and processes
+	@$(BUN) scripts/run-tests.ts parts
+
 test-pg: build-assets ## Tests against real PostgreSQL servers
 	@$(BUN) scripts/run-tests.ts pg
 
@@ -66,7 +69,10 @@ test-e2e: build ## Tests of the compiled binary, two sites at a time
 	@$(BUN) scripts/run-tests.ts e2e
 
 test: setup build lint ## Everything: lint, unit, PostgreSQL and end-to-end tests; prints the totals
-	@$(BUN) scripts/run-tests.ts unit pg e2e
+	@$(BUN) scripts/run-tests.ts unit parts pg e2e
+
+figures: setup build ## Measure what a newcomer asks for first: start, memory, receipts, the flip
+	@$(BUN) bench/first-figures.ts
 
 clean: ## Remove what was built, and ./demo; installed packages stay
 	rm -rf build dist demo

@@ -1,12 +1,13 @@
 /**
- * Runs kinds of tests one after the other and adds up what they report: `unit` (beside the source and
- * test/tidy*), `pg` (*.pg.test.ts, real PostgreSQL servers), `e2e` (the compiled binary).
+ * Runs kinds of tests one after the other and adds up what they report: `unit` (beside the source, the
+ * house rules, the command line), `parts` (whole parts on real sockets, directories and processes), `pg`
+ * (*.pg.test.ts, real PostgreSQL servers), `e2e` (the compiled binary).
  * Lines like `kills: 50 of site a` and `(seed 7)` in their output are counted and named at the end.
  */
 import path from 'node:path';
 
 const ROOT = path.resolve(import.meta.dir, '..');
-const TIMEOUT_MS = { unit: 10_000, pg: 120_000, e2e: 300_000 } as const;
+const TIMEOUT_MS = { unit: 10_000, parts: 30_000, pg: 120_000, e2e: 300_000 } as const;
 
 type Kind = keyof typeof TIMEOUT_MS;
 
@@ -24,7 +25,8 @@ function isKind(text: string): text is Kind {
 
 function kindOf(file: string): Kind {
   if (file.startsWith('test/e2e/')) return 'e2e';
-  return file.endsWith('.pg.test.ts') ? 'pg' : 'unit';
+  if (file.endsWith('.pg.test.ts')) return 'pg';
+  return /^test\/(?!cli\/)[^/]+\//.test(file) ? 'parts' : 'unit';
 }
 
 async function testFiles(): Promise<string[]> {
@@ -101,8 +103,9 @@ for (const kind of kinds) {
   if (!ok) failed.push(kind);
 }
 const seeds = totals.seeds.length === 0 ? '' : `, seeds ${totals.seeds.join(' ')}`;
+process.stdout.write(`kills: ${totals.kills}${seeds}\n`);
 process.stdout.write(
-  `total: ${totals.pass} tests passed, ${totals.fail} failed, ${totals.skip} skipped; ${totals.kills} kills${seeds}\n`,
+  `total: ${totals.pass} passed, ${totals.fail} failed, ${totals.skip} skipped\n`,
 );
 if (failed.length > 0) {
   process.stdout.write(`FAILED: ${failed.join(', ')}\n`);

@@ -2,9 +2,9 @@ import { describe, expect, test } from 'bun:test';
 import fc from 'fast-check';
 import type { SiteName } from './ids.ts';
 import { baseOf, type ManifestEntry, sameContent, sameMetadata } from './manifest.ts';
-import { reconcile } from './reconcile.ts';
+import { mustTellAgain, reconcile } from './reconcile.ts';
 import type { TreePath } from './tree-path.ts';
-import { bumpVector, writerKey } from './version-vector.ts';
+import { bumpVector, compareVectors, writerKey } from './version-vector.ts';
 
 const PATH = 'f' as TreePath;
 
@@ -46,6 +46,7 @@ class ModelSite {
       base: null,
       evidence: null,
     };
+    this.untold = true;
     if (!base.deleted && change.hash !== undefined) this.kept.add(base.hash);
     this.entry = {
       ...base,
@@ -65,13 +66,21 @@ class ModelSite {
     else if (this.entry) this.entry = { ...this.entry, version: {}, stamp: this.#stamp(1) };
   }
 
+  /** The peer has not heard of the entry as it is. */
+  untold = false;
+
   take(remote: ManifestEntry | null): boolean {
     if (!remote) return false;
     const local = this.entry ? { entry: this.entry, missing: false } : null;
     const decision = reconcile(local, remote, (hash) => this.kept.has(hash));
-    if (decision.kind === 'none' || decision.kind === 'keep') return false;
+    if (decision.kind === 'none' || decision.kind === 'keep') {
+      if (this.entry && mustTellAgain(this.entry, remote)) this.untold = true;
+      return false;
+    }
     const losesContent = decision.kind === 'fetch' || decision.kind === 'delete';
     if (losesContent && this.entry && !this.entry.deleted) this.kept.add(this.entry.hash);
+    const isTheirs = compareVectors(decision.entry.version, remote.version) === 'equal';
+    this.untold = this.untold && !isTheirs;
     this.entry = decision.entry;
     return true;
   }
@@ -81,7 +90,9 @@ type Step =
   | { readonly kind: 'write'; readonly at: 0 | 1; readonly hash: string }
   | { readonly kind: 'delete' | 'chmod' | 'lose' | 'epoch' | 'remember'; readonly at: 0 | 1 }
   /** The other's entry, as it is now or as it was when remembered. */
-  | { readonly kind: 'deliver' | 'redeliver'; readonly at: 0 | 1 };
+  | { readonly kind: 'deliver' | 'redeliver'; readonly at: 0 | 1 }
+  /** What the other has not heard. */
+  | { readonly kind: 'tell'; readonly at: 0 | 1 };
 
 const at = fc.constantFrom<0 | 1>(0, 1);
 const step: fc.Arbitrary<Step> = fc.oneof(
@@ -122,6 +133,11 @@ function run(steps: readonly Step[]) {
       site.epoch += 1;
     } else if (each.kind === 'remember') {
       remembered[each.at] = site.entry;
+    } else if (each.kind === 'tell') {
+      if (site.untold) {
+        site.untold = false;
+        other.take(site.entry);
+      }
     } else if (each.kind === 'deliver') {
       site.take(other.entry);
     } else {
@@ -141,6 +157,23 @@ function settle(sites: readonly [ModelSite, ModelSite], first: 0 | 1): void {
   throw new Error('it does not converge');
 }
 
+/** As the journals do it: only what the other has not heard is told, each once. */
+function tellAll(sites: readonly [ModelSite, ModelSite], first: 0 | 1): void {
+  for (let round = 0; round < 20; round += 1) {
+    const [one, other] = first === 0 ? sites : [sites[1], sites[0]];
+    if (!one.untold && !other.untold) return;
+    for (const [from, to] of [
+      [one, other],
+      [other, one],
+    ] as const) {
+      if (!from.untold) continue;
+      from.untold = false;
+      to.take(from.entry);
+    }
+  }
+  throw new Error('it does not end');
+}
+
 function look(entry: ManifestEntry | null): string {
   return !entry || entry.deleted ? 'absent' : `${entry.hash} ${entry.mode}`;
 }
@@ -154,6 +187,22 @@ describe('reconcile', () => {
         expect(look(sites[0].entry)).toBe(look(sites[1].entry));
       }),
       { numRuns: 3_000 },
+    );
+  });
+
+  test('journals that tell each version once are enough', () => {
+    const told: fc.Arbitrary<Step> = fc.oneof(
+      fc.record({ kind: fc.constant('write' as const), at, hash: fc.constantFrom('h1', 'h2') }),
+      fc.record({ kind: fc.constantFrom('delete' as const, 'chmod', 'epoch'), at }),
+      fc.record({ kind: fc.constant('tell' as const), at }),
+    );
+    fc.assert(
+      fc.property(fc.array(told, { maxLength: 30 }), at, (steps, first) => {
+        const { sites } = run(steps);
+        tellAll(sites, first);
+        expect(look(sites[0].entry)).toBe(look(sites[1].entry));
+      }),
+      { numRuns: 10_000 },
     );
   });
 

@@ -48,6 +48,16 @@ export function reconcile(
   return local.missing ? healed(local.entry, remote, decision) : decision;
 }
 
+/**
+ * True when this site's entry stands against what the peer told, without having seen it: the peer may
+ * have dropped ours for one that it has replaced or deleted since, so it is told again.
+ */
+export function mustTellAgain(local: ManifestEntry, remote: ManifestEntry): boolean {
+  if (compareVectors(local.version, remote.version) === 'after') return false;
+  if (local.deleted && remote.deleted) return false;
+  return local.deleted !== remote.deleted || !sameContent(local, remote);
+}
+
 function decide(
   local: ManifestEntry,
   remote: ManifestEntry,

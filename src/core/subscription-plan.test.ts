@@ -2,6 +2,7 @@ import { describe, expect, test } from 'bun:test';
 import {
   planSubscription,
   relationsReady,
+  type SeenOfMe,
   type SubscriptionActual,
   type SubscriptionSituation,
   wasRolledBack,
@@ -40,7 +41,7 @@ const create = ['fresh-slot', 'remember', 'create'];
 const replace = ['disable', 'detach', 'drop', ...create];
 const other = { systemId: '3', incarnation: 'peer' };
 
-const cases: readonly (readonly [string, Partial<SubscriptionSituation>, readonly string[]])[] = [
+const cases: [string, Partial<SubscriptionSituation>, string[]][] = [
   ['all is well', {}, []],
   ['the peer is away', { peer: null }, []],
   ['no publication yet', { publicationRight: false }, ['publish']],
@@ -121,9 +122,8 @@ const cases: readonly (readonly [string, Partial<SubscriptionSituation>, readonl
 
 describe('planSubscription', () => {
   test.each(cases)('%s', (_name, change, kinds) => {
-    expect(planSubscription({ ...healthy, ...change }).map((step) => step.kind)).toEqual([
-      ...kinds,
-    ]);
+    const plan = planSubscription({ ...healthy, ...change });
+    expect(plan.map((step): string => step.kind)).toEqual(kinds);
   });
 
   test('what it was made for is remembered between dropping the old and creating the new', () => {
@@ -149,7 +149,7 @@ describe('relationsReady', () => {
 
 describe('wasRolledBack', () => {
   const me = { identity: own, lsn: '0/200', marks: ['m2', 'm1'] };
-  test.each([
+  test.each<[string, SeenOfMe | null, boolean]>([
     ['the peer saw nothing', null, false],
     ['it saw less', { identity: own, lsn: '0/100', mark: 'm1' }, false],
     ['it saw all', { identity: own, lsn: '0/200', mark: 'm2' }, false],

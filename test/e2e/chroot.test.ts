@@ -93,6 +93,18 @@ describe.if(process.getuid?.() === 0)('alone in a chroot with nothing but glibc'
           database: { postgres: string };
         };
         expect(status.database.postgres).toStartWith('18');
+        // The next scan is a minute away: only the watcher, which needs libraries that are not here, can tell.
+        await fs.writeFile(path.join(root, 'site', 'store', 'foreign.txt'), 'seen at once');
+        await until(
+          'the watcher tells',
+          async () => {
+            const now = (await (await fetch(`http://127.0.0.1:${port}/status`)).json()) as {
+              files: { entries: number };
+            };
+            return now.files.entries === 1;
+          },
+          10_000,
+        );
       } catch (error) {
         console.error(output);
         throw error;

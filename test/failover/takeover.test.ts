@@ -134,7 +134,7 @@ describe('T1: both stores are mounted at both hosts', () => {
     rmSync(pair.filestore('a'));
     symlinkSync(pair.san('b'), pair.filestore('a'));
     await until('put back', () => pair.target('a') === 'a');
-    expect(a.failover.filestoreStatus().target).toBe(pair.san('a'));
+    await until('said so', () => a.failover.filestoreStatus().target === pair.san('a'));
   });
 });
 

@@ -33,6 +33,17 @@ function read(name: 'a' | 'b', relative: string): string | null {
   }
 }
 
+/** Waits until a site's own scan or watcher told its journal of `count` more changes. */
+async function noticed(name: 'a' | 'b', since: number, count: number): Promise<void> {
+  const site = () => (name === 'a' ? pair.a : pair.b);
+  await until(
+    () => site().engine.facts().seq >= since + count,
+    () => `${name} noticed ${site().engine.facts().seq - since} of ${count} changes`,
+  );
+}
+
+const seqs = () => [pair.a.engine.facts().seq, pair.b.engine.facts().seq] as const;
+
 /** Both sides applied everything, and an independent look finds equal trees. */
 async function equal(timeoutMs = 30_000): Promise<void> {
   const signal = AbortSignal.timeout(timeoutMs);
@@ -118,13 +129,13 @@ describe('the journal', () => {
     await equal();
     const gets = () =>
       (pair.links.a.opened.get('files-get') ?? 0) + (pair.links.b.opened.get('files-get') ?? 0);
-    const [before, seqs] = [gets(), [pair.a.engine.facts().seq, pair.b.engine.facts().seq]];
+    const [before, journals] = [gets(), seqs()];
     await pair.stopA();
     await pair.stopB();
     await pair.start();
     await equal();
     expect(gets()).toBe(before);
-    expect([pair.a.engine.facts().seq, pair.b.engine.facts().seq]).toEqual(seqs);
+    expect(seqs()).toEqual(journals);
   }, 30_000);
 
   test('a moved tree moves no content', async () => {
@@ -149,6 +160,7 @@ describe('apart and together again', () => {
     put('a', 'mode', 'same');
     await pair.start();
     await equal();
+    const [a, b] = seqs();
     pair.cut();
     put('a', 'shared', 'from a');
     put('b', 'shared', 'from b, longer');
@@ -156,7 +168,8 @@ describe('apart and together again', () => {
     put('b', 'only-b', '2');
     put('a', 'both-same', 'equal content');
     put('b', 'both-same', 'equal content');
-    await Bun.sleep(500);
+    await noticed('a', a, 3);
+    await noticed('b', b, 3);
     pair.mend();
     await equal();
     expect(read('a', 'shared')).toBe('from a');
@@ -177,10 +190,12 @@ describe('apart and together again', () => {
     put('a', 'd/g', 'goes');
     await pair.start();
     await equal();
+    const [a, b] = seqs();
     pair.cut();
     fs.rmSync(at('a', 'd'), { recursive: true });
     put('b', 'd/f', 'edited');
-    await Bun.sleep(600);
+    await noticed('a', a, 3);
+    await noticed('b', b, 1);
     pair.mend();
     await equal();
     expect(read('a', 'd/f')).toBe('edited');
@@ -192,11 +207,13 @@ describe('apart and together again', () => {
     put('a', 'x/one', '1');
     await pair.start();
     await equal();
+    const [a, b] = seqs();
     pair.cut();
     fs.rmSync(at('a', 'x'), { recursive: true });
     put('a', 'x', 'a file now');
     put('b', 'x/two', '2');
-    await Bun.sleep(600);
+    await noticed('a', a, 2);
+    await noticed('b', b, 1);
     pair.mend();
     await equal();
     expect(read('a', 'x/two')).toBe('2');

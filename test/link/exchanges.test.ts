@@ -375,25 +375,25 @@ describe('trouble', () => {
   });
 
   test('bulk transfers leave room for questions; waiting is bounded by deadline and number', async () => {
-    b.link.serve('deposit-put', async (exchange, signal) => {
+    b.link.serve('deposit-get', async (exchange, signal) => {
       if (exchange.header !== 'brief') await untilAborted(signal);
       await exchange.end();
     });
     b.link.answer('ok', async () => true);
     const held = await Promise.all(
-      Array.from({ length: MAX_BULK_LANES }, () => a.link.open('deposit-put', {}, SOON)),
+      Array.from({ length: MAX_BULK_LANES }, () => a.link.open('deposit-get', {}, SOON)),
     );
-    const late = await rejection(a.link.open('deposit-put', {}, { timeoutMs: 30 }));
+    const late = await rejection(a.link.open('deposit-get', {}, { timeoutMs: 30 }));
     expect(late.code).toBe('peer-timeout');
     expect(await a.link.request('ok', {}, SOON)).toBe(true);
     const waiting = Array.from({ length: MAX_WAITING_OPENERS }, () =>
-      rejection(a.link.open('deposit-put', {}, { timeoutMs: 300 })),
+      rejection(a.link.open('deposit-get', {}, { timeoutMs: 300 })),
     );
-    const refused = await rejection(a.link.open('deposit-put', {}, { timeoutMs: 60_000 }));
+    const refused = await rejection(a.link.open('deposit-get', {}, { timeoutMs: 60_000 }));
     expect(refused.code).toBe('peer-unreachable');
     expect((await Promise.all(waiting)).every((error) => error.code === 'peer-timeout')).toBe(true);
     // A place that becomes free is given on.
-    const next = a.link.open('deposit-put', 'brief', SOON);
+    const next = a.link.open('deposit-get', 'brief', SOON);
     held[0]?.abort('done');
     expect((await readAll((await next).incoming)).length).toBe(0);
     for (const exchange of held) exchange.abort('done');

@@ -1,4 +1,4 @@
-import { afterEach, expect, setDefaultTimeout, test } from 'bun:test';
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { promises as fs } from 'node:fs';
 import type { DepositId } from '../../src/core/ids.ts';
 import type { LastingPostgres } from '../support/lasting-postgres.ts';
@@ -21,7 +21,7 @@ const isLong = process.env['TWINSITE_LONG'] === '1';
 setDefaultTimeout(isLong ? 900_000 : 90_000);
 
 const cleanups: (() => Promise<void>)[] = [];
-afterEach(async () => {
+afterAll(async () => {
   for (const clean of cleanups.splice(0).reverse()) await clean();
 });
 
@@ -38,15 +38,21 @@ async function start(): Promise<Lasting> {
   const siteA = createTestSite(A, B, a, link.a);
   const siteB = createTestSite(B, A, b, link.b);
   const pair: ReplicatedPair = { a: siteA, b: siteB, link, stop: async () => undefined };
-  const lasting = { pair, a, b, link };
+  const made: Lasting = { pair, a, b, link };
   cleanups.push(async () => {
-    await Promise.all([lasting.pair.a.stopServices(), lasting.pair.b.stopServices()]);
+    await Promise.all([made.pair.a.stopServices(), made.pair.b.stopServices()]);
     await link.close();
-    await Promise.all([lasting.a.stop(), lasting.b.stop()]);
+    await Promise.all([made.a.stop(), made.b.stop()]);
   });
   await paired(pair);
-  return lasting;
+  return made;
 }
+
+/** One pair lives through all of it, in this order. */
+let lasting: Lasting;
+beforeAll(async () => {
+  lasting = await start();
+});
 
 /** mulberry32: the same seed gives the same faults. */
 function randomFrom(seed: number): () => number {
@@ -61,10 +67,10 @@ function randomFrom(seed: number): () => number {
 
 test('either server killed and the tunnel cut at random: every acknowledged row is at both', async () => {
   const seed = Number(process.env['TWINSITE_SEED'] ?? Date.now() % 1_000_000);
-  const faults = isLong ? 200 : 12;
+  const faults = isLong ? 200 : 8;
   console.log(`seed ${seed}, ${faults} faults`);
   const random = randomFrom(seed);
-  const { pair, a, b, link } = await start();
+  const { pair, a, b, link } = lasting;
   const acknowledged = new Set<DepositId>();
   let isDone = false;
   let unknown = 0;
@@ -104,8 +110,9 @@ test('either server killed and the tunnel cut at random: every acknowledged row 
   for (const site of [pair.a, pair.b]) {
     const known = await site.catalogue.needs.known(ids);
     expect(known.size).toBe(ids.length);
-    const divergent = await site.postgres.pools.admin`SELECT * FROM node.divergent_rows`;
-    expect(divergent).toHaveLength(0);
+    // A pool may find out only now that a connection of it was killed.
+    const query = () => site.postgres.pools.admin`SELECT * FROM node.divergent_rows`;
+    await until('no divergent rows', query, (rows) => rows.length === 0, 5_000);
   }
   await paired(pair, 60_000);
   const healedMs = Math.round(performance.now() - healing);
@@ -115,7 +122,6 @@ test('either server killed and the tunnel cut at random: every acknowledged row 
 });
 
 test('a peer whose database is replaced by an empty one gets everything back', async () => {
-  const lasting = await start();
   const { pair } = lasting;
   for (let i = 0; i < 30; i += 1) {
     await pair.a.catalogue.commit(newDeposit({ site: A }));
@@ -140,7 +146,7 @@ test('a peer whose database is replaced by an empty one gets everything back', a
 });
 
 /** Replaces A's directory by an older copy of itself, and brings the site back. */
-async function restoreA(lasting: Lasting, copy: string): Promise<void> {
+async function restoreA(copy: string): Promise<void> {
   await lasting.pair.a.stopServices();
   await lasting.a.halt();
   const { dataDir } = lasting.a;
@@ -150,11 +156,12 @@ async function restoreA(lasting: Lasting, copy: string): Promise<void> {
   lasting.a = await startLastingPostgres({ dataDir });
 }
 
-async function copyOfA(lasting: Lasting): Promise<string> {
+async function copyOfA(): Promise<string> {
   await lasting.pair.a.stopServices();
   await lasting.a.halt();
   const { dataDir } = lasting.a;
   const copy = `${dataDir}-copy`;
+  await fs.rm(copy, { recursive: true, force: true });
   cleanups.push(() => fs.rm(copy, { recursive: true, force: true }));
   if (!Bun.spawnSync(['cp', '-a', dataDir, copy]).success) throw new Error('cp');
   lasting.a = await startLastingPostgres({ dataDir });
@@ -166,8 +173,7 @@ async function copyOfA(lasting: Lasting): Promise<string> {
 const codes = (site: TestSite) => site.alarms.list().map((alarm) => alarm.code);
 
 test('a database restored from an older state notices, and everything is copied both ways', async () => {
-  const lasting = await start();
-  const copy = await copyOfA(lasting);
+  const copy = await copyOfA();
   const { b } = lasting.pair;
   for (let i = 0; i < 20; i += 1) {
     await lasting.pair.a.catalogue.commit(newDeposit({ site: A }));
@@ -175,7 +181,7 @@ test('a database restored from an older state notices, and everything is copied 
   }
   const before = await equalRows(lasting.pair);
   lasting.link.cut();
-  await restoreA(lasting, copy);
+  await restoreA(copy);
   const siteA = createTestSite(A, B, lasting.a, lasting.link.a);
   lasting.pair = { ...lasting.pair, a: siteA };
   // Rows made after the restore, below the position that the peer has seen: it would skip them.
@@ -191,37 +197,39 @@ test('a database restored from an older state notices, and everything is copied 
   await until('over', () => !codes(siteA).includes('database-rolled-back'));
 });
 
-test('a rollback is noticed even when the log has grown past what the peer saw', async () => {
-  const lasting = await start();
-  const copy = await copyOfA(lasting);
-  await lasting.pair.a.catalogue.commit(newDeposit({ site: A }));
-  // A new mark is written and reaches the peer; in service that takes a minute.
-  const marks = async (postgres: LastingPostgres, name: string) => {
-    const [row] = await postgres.pools.admin<{ value: unknown }[]>`
+test.if(isLong)(
+  'a rollback is noticed even when the log has grown past what the peer saw',
+  async () => {
+    const copy = await copyOfA();
+    await lasting.pair.a.catalogue.commit(newDeposit({ site: A }));
+    // A new mark is written and reaches the peer; in service that takes a minute.
+    const marks = async (postgres: LastingPostgres, name: string) => {
+      const [row] = await postgres.pools.admin<{ value: unknown }[]>`
       SELECT value FROM node.facts WHERE name = ${name}`;
-    return JSON.stringify(row?.value);
-  };
-  const own = crypto.randomUUID();
-  await lasting.a.pools.admin`UPDATE node.facts
+      return JSON.stringify(row?.value);
+    };
+    const own = crypto.randomUUID();
+    await lasting.a.pools.admin`UPDATE node.facts
     SET value = to_jsonb(${own}::text) || value WHERE name = 'replication-marks'`;
-  await until('the peer has it', async () =>
-    (await marks(lasting.b, 'replication-seen')).includes(own),
-  );
-  lasting.link.cut();
-  await restoreA(lasting, copy);
-  const siteA = createTestSite(A, B, lasting.a, lasting.link.a);
-  lasting.pair = { ...lasting.pair, a: siteA };
-  await lasting.a.pools.admin`SELECT pg_switch_wal(), txid_current()`;
-  await lasting.a.pools.admin`SELECT pg_switch_wal(), txid_current()`;
-  await siteA.catalogue.commit(newDeposit({ site: A }));
-  lasting.link.mend();
-  await until('noticed', () => codes(siteA).includes('database-rolled-back'));
-  await equalRows(lasting.pair);
-  await paired(lasting.pair);
-});
+    await until('the peer has it', async () =>
+      (await marks(lasting.b, 'replication-seen')).includes(own),
+    );
+    lasting.link.cut();
+    await restoreA(copy);
+    const siteA = createTestSite(A, B, lasting.a, lasting.link.a);
+    lasting.pair = { ...lasting.pair, a: siteA };
+    await lasting.a.pools.admin`SELECT pg_switch_wal(), txid_current()`;
+    await lasting.a.pools.admin`SELECT pg_switch_wal(), txid_current()`;
+    await siteA.catalogue.commit(newDeposit({ site: A }));
+    lasting.link.mend();
+    await until('noticed', () => codes(siteA).includes('database-rolled-back'));
+    await equalRows(lasting.pair);
+    await paired(lasting.pair);
+  },
+);
 
 test('20,000 rows made while apart arrive, in bounded memory', async () => {
-  const { pair, link } = await start();
+  const { pair, link } = lasting;
   link.cut();
   const { admin } = pair.a.postgres.pools;
   // 2 KiB each that do not compress: 40 MB through the tunnel.
@@ -243,7 +251,7 @@ test('20,000 rows made while apart arrive, in bounded memory', async () => {
     async () => {
       const [row] = await pair.b.postgres.pools.admin<{ n: number }[]>`
         SELECT count(*)::int AS n FROM twinsite.deposits`;
-      return row?.n === rows;
+      return (row?.n ?? 0) >= rows;
     },
     Boolean,
     120_000,

@@ -7,6 +7,7 @@ import {
   A,
   B,
   equalRows,
+  errorOf,
   newDeposit,
   paired,
   type ReplicatedPair,
@@ -118,7 +119,8 @@ test('what someone changed is put right', async () => {
   await admin`ALTER SUBSCRIPTION twinsite_from_b DISABLE`;
   await admin`ALTER PUBLICATION twinsite SET (publish = 'insert, update, delete, truncate')`;
   await until('settings as wanted', async () => {
-    const [row] = await admin`SELECT subenabled, subsynccommit, substream, subdisableonerr, suborigin,
+    const [row] =
+      await admin`SELECT subenabled, subsynccommit, substream, subdisableonerr, suborigin,
       pubinsert, pubupdate, pubdelete, pubtruncate FROM pg_subscription, pg_publication`;
     return Bun.deepEquals(
       { ...row },
@@ -184,7 +186,9 @@ test('a slot that was lost leads to a new copy', async () => {
   await until('lost', async () => {
     await admin`SELECT pg_switch_wal(), txid_current()`;
     await admin`CHECKPOINT`;
-    const [slot] = await admin<{ wal_status: string }[]>`SELECT wal_status FROM pg_replication_slots`;
+    const [slot] = await admin<
+      { wal_status: string }[]
+    >`SELECT wal_status FROM pg_replication_slots`;
     return slot?.wal_status === 'lost';
   });
   await until('an alarm', () => alarmCodes(pair.a).includes('slot-lost'));
@@ -210,16 +214,26 @@ test('leftovers of a killed process are cleaned', async () => {
   await peer`SELECT pg_create_logical_replication_slot('pg_1_sync_2_3', 'pgoutput')`;
   await admin`ALTER SUBSCRIPTION twinsite_from_b DISABLE`;
   await admin`ALTER SUBSCRIPTION twinsite_from_b SET (slot_name = NONE)`;
+  await until(
+    'the leftover slot dropped',
+    () => peer`SELECT slot_name FROM pg_replication_slots WHERE slot_name <> 'twinsite_a'`,
+    (slots) => slots.length === 0,
+  );
+  await until('a new subscription', async () => {
+    const rows = await admin`SELECT 1 FROM pg_subscription
+      WHERE subenabled AND subslotname = 'twinsite_a'`;
+    return rows.length === 1;
+  });
+  await commitAt(pair.b, 1);
+  await equalRows(pair);
   await paired(pair);
-  const slots = await peer`SELECT slot_name FROM pg_replication_slots`;
-  expect(slots.map((slot) => slot['slot_name'] as string)).toEqual(['twinsite_a']);
 });
 
 test('the tunnel lets nobody through but replication', async () => {
   const directory = path.join(pair.a.postgres.dataDir, 'tunnel');
   for (const user of ['twinsite', 'twinsite_replication']) {
     const sql = postgresJs({ host: directory, user, database: 'twinsite', max: 1 });
-    await expect(sql`SELECT 1`.then((rows) => rows.length)).rejects.toThrow(/tunnel/);
+    expect(String(await errorOf(sql`SELECT 1`))).toContain('tunnel');
     await sql.end({ timeout: 1 });
   }
 });
@@ -262,16 +276,4 @@ test('a frozen tunnel is let go within the log timeouts, and resumes', async () 
   pair.link.thaw();
   await until('arrived', () => pair.b.catalogue.find(deposit.deposit.id));
   await paired(pair);
-});
-
-test('an apply worker that cannot apply is an alarm after 10 s, not before', async () => {
-  const { admin } = pair.b.postgres.pools;
-  await admin`ALTER TABLE twinsite.deposits RENAME TO deposits_away`;
-  await commitAt(pair.a, 1);
-  const started = performance.now();
-  await until('an alarm', () => alarmCodes(pair.b).includes('replication-inbound-down'));
-  expect(performance.now() - started).toBeGreaterThan(8_000);
-  await admin`ALTER TABLE twinsite.deposits_away RENAME TO deposits`;
-  await equalRows(pair);
-  await until('cleared', () => !alarmCodes(pair.b).includes('replication-inbound-down'));
 });

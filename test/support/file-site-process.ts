@@ -8,7 +8,10 @@ const [name = '', directory = '', port = '0', peerPort = '0'] = process.argv.sli
 async function main(): Promise<void> {
   const link = await openTcpLink((name === 'a' ? 'b' : 'a') as SiteName, Number(port));
   link.dial(Number(peerPort));
-  const site = await startFileSite(name, directory, link.link);
+  const site = await startFileSite(name, directory, link.link, {
+    // Random deletions are the test's own: nothing is to be held.
+    massDelete: { count: 1_000_000, percent: 100 },
+  });
   process.stdout.write(`${JSON.stringify({ ready: true, port: link.port })}\n`);
   for await (const line of console) {
     if (line === 'sync') {

@@ -29,7 +29,13 @@ export async function startLastingPostgres(
   await fs.chmod(dataDir, 0o711);
   const clock = systemClock;
   const alarms = createAlarms(clock, log);
-  const postgres = createEmbeddedPostgres({ dataDir, clock, log, alarms, metrics: createMetrics() });
+  const postgres = createEmbeddedPostgres({
+    dataDir,
+    clock,
+    log,
+    alarms,
+    metrics: createMetrics(),
+  });
   const stopping = new AbortController();
   const running = supervise(postgres.service, {
     signal: stopping.signal,

@@ -102,7 +102,7 @@ function exchangeOver(
       socket.on('drain', done);
       socket.on('close', done);
     });
-    if (failure !== null) throw failure;
+    if (failure !== null) throw failure as AppError;
   };
   async function* incoming() {
     try {

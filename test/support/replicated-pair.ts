@@ -76,6 +76,16 @@ export async function until<T>(
   }
 }
 
+/** What a promise was rejected with; null when it was not. */
+export async function errorOf(promise: PromiseLike<unknown>): Promise<unknown> {
+  try {
+    await promise;
+    return null;
+  } catch (error) {
+    return error;
+  }
+}
+
 export function createTestSite(
   site: SiteName,
   peer: SiteName,

@@ -21,9 +21,14 @@ import { createWaker } from './deposits/waker.ts';
 import { createReplication, type Replication } from './exchange/replication.ts';
 import { isDrained, type PeerState } from './exchange/standing.ts';
 import { FileIndex } from './index/file-index.ts';
-import { endRun, startRun } from './index/run-marks.ts';
+import { endDoubt, endRun, startRun } from './index/run-marks.ts';
 import { Candidates } from './scan/candidates.ts';
-import type { EngineFigures, FilesContext, WriterEpoch } from './scan/context.ts';
+import {
+  type EngineFigures,
+  type FilesContext,
+  tellHeld,
+  type WriterEpoch,
+} from './scan/context.ts';
 import { createFlusher } from './scan/flusher.ts';
 import { PathLocks } from './scan/path-locks.ts';
 import { createScanner, type Scanner } from './scan/scanner.ts';
@@ -117,8 +122,10 @@ export function createFileEngine(options: FileEngineOptions): FileEngine {
     const index = await openIndex(options);
     try {
       running = assemble(options, index, wakers);
-      const { scanner, watcher } = running;
-      await prepareTemps(running.context);
+      const { scanner, watcher, context: opened } = running;
+      // A long flush must not hold up the end.
+      service.signal.addEventListener('abort', () => opened.flusher.close(), { once: true });
+      await prepareTemps(opened);
       service.ready();
       await runAll(options, service.signal, [
         ...scanner.services,
@@ -212,6 +219,7 @@ function assemble(
   needGrew: FilesContext['needGrew'],
 ): Running {
   const { store, clock, log, alarms } = options;
+  startRun(index);
   const scanner = createScanner(() => context);
   const isRoot = process.getuid?.() === 0;
   const watcher = options.watcher === 'off' ? null : makeWatcher(options, () => context, scanner);
@@ -224,7 +232,6 @@ function assemble(
     ignore: createIgnoreRules(options.ignore),
     massDelete: options.massDelete,
     owners: options.owners === 'off' ? false : options.owners === 'on' || isRoot,
-    cacheLost: startRun(index),
     clock,
     log,
     metrics: options.metrics,
@@ -315,6 +322,9 @@ function teller(context: () => FilesContext, peer: PeerState, ages: PendingAges)
       while (!signal.aborted) {
         ages.note(context(), peer);
         tellMetrics(context(), peer, ages);
+        tellHeld(context());
+        const { index, figures } = context();
+        if (figures.scanned && index.missing === 0) endDoubt(index);
         await clock.sleep(TELL_MS / 4, signal);
       }
     },

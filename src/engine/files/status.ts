@@ -45,10 +45,10 @@ export class PendingAges {
   }
 }
 
-/** Changes of ours that the peer has not applied, as far as it told. */
+/** Changes of ours that the peer has not applied, as far as it told; one path may count more than once. */
 export function pendingOut(context: FilesContext, peer: PeerState): number {
   const { index } = context;
-  const unsent = index.journalCount(index.meta.number('acked_seq'));
+  const unsent = Math.max(0, index.seq - index.meta.number('acked_seq'));
   const unapplied =
     peer.appliedSeq >= index.meta.number('acked_seq') ? 0 : (peer.last?.pending ?? 0);
   return unsent + unapplied;

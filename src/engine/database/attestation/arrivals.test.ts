@@ -13,7 +13,8 @@ const visible = (id: DepositId): VisibleDeposit => ({
 
 function setUp() {
   const here = new Set<DepositId>();
-  const state = { looks: 0, fails: 0, notify: () => undefined as void };
+  const nothing: () => void = () => undefined;
+  const state = { looks: 0, fails: 0, notify: nothing };
   const arrivals = createArrivals({
     read: async (ids) => {
       state.looks += 1;

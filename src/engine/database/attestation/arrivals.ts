@@ -8,8 +8,11 @@ const PAUSES_MS = [2, 5, 10, 20] as const;
 const IDS_PER_LOOK = 256;
 
 export interface Arrivals {
-  /** Resolves with the rows once they are here; null when the signal aborts first. Never rejects. */
-  wait(id: DepositId, signal: AbortSignal): Promise<VisibleDeposit | null>;
+  /**
+   * Resolves with the rows once they are here; null when the signal aborts first. Never rejects. Rows
+   * that cannot be here yet are looked for after `delayMs`, unless something arrives before.
+   */
+  wait(id: DepositId, signal: AbortSignal, delayMs?: number): Promise<VisibleDeposit | null>;
 }
 
 export interface ArrivalsOptions {
@@ -24,41 +27,53 @@ export function createArrivals({ read, onArrival, clock, failed }: ArrivalsOptio
   const waiting = new Map<DepositId, Set<(row: VisibleDeposit | null) => void>>();
   let wake = new AbortController();
   let isLooking = false;
-  let isNew = false;
+  let nextLookMs = Number.POSITIVE_INFINITY;
 
-  const stir = () => {
-    isNew = true;
+  const lookBy = (atMs: number) => {
+    if (atMs >= nextLookMs) return;
+    nextLookMs = atMs;
     wake.abort();
   };
   onArrival(() => {
-    if (waiting.size > 0) stir();
+    if (waiting.size > 0) lookBy(clock.monotonicMs());
   });
+
+  /** One statement for all; true when anything was found. */
+  const lookOnce = async (): Promise<boolean> => {
+    let isFound = false;
+    const ids = [...waiting.keys()].slice(0, IDS_PER_LOOK);
+    try {
+      for (const row of await read(ids)) {
+        const waiters = waiting.get(row.deposit.id);
+        waiting.delete(row.deposit.id);
+        for (const give of waiters ?? []) give(row);
+        isFound = true;
+      }
+    } catch (error) {
+      failed(error);
+    }
+    return isFound;
+  };
 
   const look = async () => {
     let quiet = 0;
     while (waiting.size > 0) {
-      isNew = false;
-      wake = new AbortController();
-      const ids = [...waiting.keys()].slice(0, IDS_PER_LOOK);
-      let found = 0;
-      try {
-        for (const row of await read(ids)) {
-          found += 1;
-          const waiters = waiting.get(row.deposit.id);
-          waiting.delete(row.deposit.id);
-          for (const give of waiters ?? []) give(row);
-        }
-      } catch (error) {
-        failed(error);
+      const pauseMs = nextLookMs - clock.monotonicMs();
+      if (pauseMs > 0) {
+        wake = new AbortController();
+        await clock.sleep(pauseMs, wake.signal);
+        continue;
       }
-      quiet = found > 0 ? 0 : Math.min(quiet + 1, PAUSES_MS.length);
-      const pauseMs = PAUSES_MS[Math.max(0, quiet - 1)] ?? PAUSES_MS[0];
-      if (!isNew && waiting.size > 0) await clock.sleep(pauseMs, wake.signal);
+      nextLookMs = Number.POSITIVE_INFINITY;
+      quiet = (await lookOnce()) ? 0 : quiet + 1;
+      const pause = PAUSES_MS[Math.max(0, Math.min(quiet, PAUSES_MS.length) - 1)] ?? 0;
+      lookBy(clock.monotonicMs() + pause);
     }
+    nextLookMs = Number.POSITIVE_INFINITY;
   };
 
   return {
-    wait(id, signal) {
+    wait(id, signal, delayMs = 0) {
       if (signal.aborted) return Promise.resolve(null);
       const { promise, resolve } = Promise.withResolvers<VisibleDeposit | null>();
       const waiters = waiting.get(id) ?? new Set();
@@ -73,7 +88,7 @@ export function createArrivals({ read, onArrival, clock, failed }: ArrivalsOptio
       };
       signal.addEventListener('abort', giveUp, { once: true });
       waiting.set(id, waiters.add(give));
-      stir();
+      lookBy(clock.monotonicMs() + delayMs);
       if (!isLooking) {
         isLooking = true;
         void look().finally(() => {

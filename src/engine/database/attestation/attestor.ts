@@ -8,12 +8,16 @@ import type { Service } from '../../../core/service.ts';
 import type { DatabaseCatalogue } from '../catalogue/catalogue.ts';
 import { within } from '../catalogue/database-error.ts';
 import type { DatabasePools } from '../connections.ts';
-import { createEvidence } from './evidence.ts';
-import { createAsker, type PeerAnswer } from './peer-word.ts';
+import { createEvidence, type Evidence } from './evidence.ts';
+import { type Asker, createAsker, type PeerAnswer } from './peer-word.ts';
 import { createRaiser } from './raiser.ts';
 import { recordAttested } from './record.ts';
 
-const REQUESTS_IN_FLIGHT = 2;
+/** Few, so that what comes meanwhile shares a request: that was faster than many, measured. */
+const REQUESTS_AT_ONCE = 2;
+/** One that takes longer waits for something of its own, and holds up no other. */
+const QUICK_MS = 25;
+const REQUESTS_IN_FLIGHT = 32;
 const ASK_AGAIN_MS = 5;
 const AFTER_FAILURE_MS = 100;
 const RECORD_WITHIN_MS = 10_000;
@@ -66,115 +70,143 @@ function createRecorder(options: AttestorOptions): Recorder {
   };
 }
 
+interface Asking {
+  readonly asker: Asker;
+  readonly record: Recorder;
+  readonly evidence: Evidence;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const isWaiting = (each: Waiting) => !each.settled.signal.aborted;
+
+/** Asks for a batch once; settles what is attested or refused for good, and leaves the rest waiting. */
+async function askOnce(batch: readonly Waiting[], asking: Asking): Promise<void> {
+  const { asker, record, evidence, clock } = asking;
+  const digests = await asker.digests(batch.map((each) => each.id));
+  for (const each of batch) if (!digests.has(each.id)) each.settle(false);
+  const left = batch.filter(isWaiting).map((each) => each.deadlineMs - clock.monotonicMs());
+  if (digests.size === 0 || left.length === 0) return;
+  const answer = await asker.ask(digests, {
+    waitMs: Math.max(0, Math.floor(Math.min(...left) * PEER_SHARE)),
+    timeoutMs: Math.max(1, Math.ceil(Math.max(...left))),
+  });
+  evidence.answered();
+  // Whether it is in time is decided here, once: the mark and the event go into one transaction.
+  // A deadline that passes while this is written is answered `local` and stands as attested.
+  const inTime = new Set(batch.filter(isWaiting).map((each) => each.id));
+  await record(answer, (id) => inTime.has(id));
+  const attested = new Set(answer.word?.attested ?? []);
+  if (attested.size > 0) evidence.attested();
+  const differing = new Set(
+    answer.refused.filter((each) => each.reason === 'rows-differ').map((each) => each.id),
+  );
+  for (const each of batch) {
+    if (attested.has(each.id)) each.settle(true);
+    else if (differing.has(each.id)) each.settle(false);
+  }
+}
+
+/** Takes deposits to ask for: at once when nothing is under way, together with others otherwise. */
+function createQueue(asking: Asking): (one: Waiting) => void {
+  const queue: Waiting[] = [];
+  let inFlight = 0;
+  /** Of those, the ones that may still be answered soon. */
+  let quick = 0;
+
+  const ask = async (batch: readonly Waiting[]): Promise<void> => {
+    let pauseMs = ASK_AGAIN_MS;
+    try {
+      await askOnce(batch, asking);
+    } catch (error) {
+      asking.evidence.failed();
+      pauseMs = AFTER_FAILURE_MS;
+      const told = { error: describeError(error), deposits: batch.length };
+      asking.log.debug('attestation.failed', told);
+    }
+    if (!batch.some(isWaiting)) return;
+    void asking.clock.sleep(pauseMs).then(() => {
+      queue.push(...batch.filter(isWaiting));
+      pump();
+    });
+  };
+
+  const start = (batch: readonly Waiting[]) => {
+    inFlight += 1;
+    quick += 1;
+    const done = new AbortController();
+    void asking.clock.sleep(QUICK_MS, done.signal).then(() => {
+      quick -= 1;
+      pump();
+    });
+    void ask(batch).finally(() => {
+      inFlight -= 1;
+      done.abort();
+    });
+  };
+  const pump = () => {
+    while (quick < REQUESTS_AT_ONCE && inFlight < REQUESTS_IN_FLIGHT && queue.length > 0) {
+      const batch = queue.splice(0, ATTEST_BATCH).filter(isWaiting);
+      if (batch.length > 0) start(batch);
+    }
+  };
+  return (one) => {
+    queue.push(one);
+    pump();
+  };
+}
+
 /**
  * The attestor of one pair. `attest` works at once; the service raises what stayed open, and finds out
  * again whether the peer answers. Throws `identity-invalid`.
  */
 export function createAttestor(options: AttestorOptions): Attestor & { readonly service: Service } {
-  const { link, clock, log } = options;
+  const { link, clock, log, metrics } = options;
   const freshMs = options.freshMs ?? FRESH_MS;
-  const asker = createAsker(options);
-  const record = createRecorder(options);
   const evidence = createEvidence({
     monotonicMs: () => clock.monotonicMs(),
     lastHeardMs: () => link.lastHeardMs(),
     freshMs,
   });
-  const queue: Waiting[] = [];
+  const asking = { asker: createAsker(options), record: createRecorder(options), evidence };
+  const enqueue = createQueue({ ...asking, clock, log });
+  /** How many requests wait for a deposit. */
   const asked = new Map<DepositId, number>();
-  let inFlight = 0;
-
-  const isWaiting = (each: Waiting) => !each.settled.signal.aborted;
-  const leftMs = (each: Waiting) => each.deadlineMs - clock.monotonicMs();
-
-  /** Asks once. The waiters that are neither attested nor refused for good are to be asked for again. */
-  const askOnce = async (batch: readonly Waiting[]): Promise<void> => {
-    const digests = await asker.digests(batch.map((each) => each.id));
-    for (const each of batch) if (!digests.has(each.id)) each.settle(false);
-    const waiting = batch.filter(isWaiting);
-    const left = waiting.map(leftMs);
-    if (digests.size === 0 || waiting.length === 0) return;
-    const answer = await asker.ask(digests, {
-      waitMs: Math.max(0, Math.floor(Math.min(...left) * PEER_SHARE)),
-      timeoutMs: Math.max(1, Math.ceil(Math.max(...left))),
-    });
-    evidence.answered();
-    // Whether it is in time is decided here, once: the mark and the event go into one transaction.
-    // A deadline that passes while this is written is answered `local` and stands as attested.
-    const inTime = new Set(batch.filter(isWaiting).map((each) => each.id));
-    await record(answer, (id) => inTime.has(id));
-    const attested = new Set(answer.word?.attested ?? []);
-    if (attested.size > 0) evidence.attested();
-    const differing = new Set(
-      answer.refused.filter((each) => each.reason === 'rows-differ').map((each) => each.id),
-    );
-    for (const each of batch) {
-      if (attested.has(each.id)) each.settle(true);
-      else if (differing.has(each.id)) each.settle(false);
-    }
-  };
-
-  const ask = async (batch: readonly Waiting[]): Promise<void> => {
-    let pauseMs = ASK_AGAIN_MS;
-    try {
-      await askOnce(batch);
-    } catch (error) {
-      evidence.failed();
-      pauseMs = AFTER_FAILURE_MS;
-      log.debug('attestation.failed', { error: describeError(error), deposits: batch.length });
-    }
-    const again = batch.filter(isWaiting);
-    if (again.length === 0) return;
-    await clock.sleep(pauseMs);
-    queue.push(...again.filter(isWaiting));
-  };
-
-  const pump = () => {
-    while (inFlight < REQUESTS_IN_FLIGHT && queue.length > 0) {
-      const batch = queue.splice(0, ATTEST_BATCH).filter(isWaiting);
-      if (batch.length === 0) continue;
-      inFlight += 1;
-      void ask(batch).finally(() => {
-        inFlight -= 1;
-        pump();
-      });
-    }
-  };
-
   const raiser = createRaiser({
     ...options,
-    asker,
-    record,
-    evidence,
+    ...asking,
     freshMs,
     isAskedFor: (id) => asked.has(id),
   });
 
+  const finished = (id: DepositId, attested: boolean, startedMs: number) => {
+    const others = (asked.get(id) ?? 1) - 1;
+    if (others === 0) asked.delete(id);
+    else asked.set(id, others);
+    if (!attested) raiser.gaveUp(id);
+    const help = 'Time until the peer attested a deposit, or until the wait ended.';
+    const seconds = (clock.monotonicMs() - startedMs) / 1000;
+    metrics.observe('attest_seconds', help, seconds, { attested: String(attested) });
+  };
+
   return {
     attest(id, timeoutMs) {
-      const started = clock.monotonicMs();
+      const startedMs = clock.monotonicMs();
       const { promise, resolve } = Promise.withResolvers<boolean>();
       const settled = new AbortController();
       const settle = (attested: boolean) => {
         if (settled.signal.aborted) return;
         settled.abort();
-        const others = (asked.get(id) ?? 1) - 1;
-        if (others === 0) asked.delete(id);
-        else asked.set(id, others);
-        if (!attested) raiser.gaveUp(id);
-        const seconds = (clock.monotonicMs() - started) / 1000;
-        const help = 'Time until the peer attested a deposit, or until the wait ended.';
-        options.metrics.observe('attest_seconds', help, seconds, { attested: String(attested) });
+        finished(id, attested, startedMs);
         resolve(attested);
       };
       asked.set(id, (asked.get(id) ?? 0) + 1);
-      queue.push({ id, deadlineMs: started + timeoutMs, settled, settle });
       void clock.sleep(timeoutMs, settled.signal).then(() => {
         if (settled.signal.aborted) return;
         evidence.late();
         settle(false);
       });
-      pump();
+      enqueue({ id, deadlineMs: startedMs + timeoutMs, settled, settle });
       return promise;
     },
     isAnswering: () => evidence.isAnswering(),

@@ -3,7 +3,7 @@ import { judgeAttestation, parseAttestation, rowDigest } from '../../../core/att
 import { AppError } from '../../../core/errors.ts';
 import type { PairIdentity } from '../../../core/identity.ts';
 import type { DepositId } from '../../../core/ids.ts';
-import type { PeerLink } from '../../../core/ports.ts';
+import type { Clock, PeerLink } from '../../../core/ports.ts';
 import { sha256Hex } from '../../../platform/hashing.ts';
 import type { DatabaseCatalogue } from '../catalogue/catalogue.ts';
 import { createPeerVerifier } from './signing.ts';
@@ -44,11 +44,12 @@ export interface AskerOptions {
   readonly identity: PairIdentity;
   /** This site's own store; null while it is not known. */
   readonly ownStoreId: () => string | null;
+  readonly clock: Clock;
 }
 
 /** Throws `identity-invalid` when the peer's key is missing or unusable. */
 export function createAsker(options: AskerOptions): Asker {
-  const { catalogue, link, identity } = options;
+  const { catalogue, link, identity, clock } = options;
   const isSignedByPeer = createPeerVerifier(identity);
 
   const prove = (
@@ -90,7 +91,12 @@ export function createAsker(options: AskerOptions): Asker {
       return digests;
     },
     async ask(digests, { waitMs, ...limits }) {
-      const deposits = [...digests].map(([id, digest]) => ({ id, rowDigest: digest }));
+      const now = clock.monotonicMs();
+      const deposits = [...digests].map(([id, digest]) => {
+        const recent = catalogue.recent(id);
+        const asked = { id, rowDigest: digest };
+        return recent === null ? asked : { ...asked, ageMs: now - recent.committedAtMs };
+      });
       const answer = await link.request(ATTEST_METHOD, { deposits, waitMs }, limits);
       const parsed = attestAnswer.safeParse(answer);
       if (!parsed.success) throw new AppError('peer-refused', 'The peer answered nonsense.');

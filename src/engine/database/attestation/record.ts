@@ -1,9 +1,8 @@
-/** What attestation writes: the peer's word at the origin, this site's own word at the peer. */
+/** What attestation writes at the origin: the peer's word, and the event that raises a deposit. */
 import type { Sql } from 'postgres';
 import { durableEventId } from '../../../core/deposit.ts';
 import type { DepositId } from '../../../core/ids.ts';
 import { uuidArray } from '../catalogue/database-error.ts';
-import type { VisibleDeposit } from './visible-rows.ts';
 import type { ReceivedMark } from './wire.ts';
 
 export interface AttestationRecord {
@@ -66,33 +65,4 @@ export async function recordAttested(sql: Sql, record: AttestationRecord): Promi
     )
     SELECT (SELECT count(*) FROM raised) AS raised, set_config('synchronous_commit', 'on', true)`;
   return Number(rows[0]?.raised ?? 0);
-}
-
-/**
- * Records what this site vouches for, and that the bytes are held. Not flushed: a crash in the next
- * half second forgets it, and the files are then found on the need list and verified again.
- */
-export async function recordVouched(
-  sql: Sql,
-  held: readonly VisibleDeposit[],
-  at: string,
-): Promise<void> {
-  const files = held.flatMap((row) => row.files);
-  const fileIds = uuidArray(files.map((file) => file.id));
-  // Arrays and `= ANY`: however long the lists are, the index is used.
-  await sql`
-    WITH vouched AS (
-      INSERT INTO node.vouched (deposit_id, at)
-      SELECT id, ${at}::text::timestamptz
-      FROM unnest(${uuidArray(held.map((row) => row.deposit.id))}::text::uuid[]) AS id ORDER BY id
-      ON CONFLICT DO NOTHING
-    ), held AS (
-      INSERT INTO node.held_files (file_id, deposit_id)
-      SELECT * FROM unnest(${fileIds}::text::uuid[],
-        ${uuidArray(files.map((file) => file.depositId))}::text::uuid[]) AS f(file_id, deposit_id)
-      ORDER BY file_id ON CONFLICT DO NOTHING
-    ), off AS (
-      DELETE FROM node.needed_files WHERE file_id = ANY(${fileIds}::text::uuid[])
-    )
-    SELECT set_config('synchronous_commit', 'off', true)`;
 }

@@ -11,7 +11,6 @@ import type { DatabaseCatalogue } from '../catalogue/catalogue.ts';
 import { within } from '../catalogue/database-error.ts';
 import type { DatabasePools } from '../connections.ts';
 import { createArrivals } from './arrivals.ts';
-import { recordVouched } from './record.ts';
 import { createSigner } from './signing.ts';
 import { readVisible, type VisibleDeposit } from './visible-rows.ts';
 import { ATTEST_METHOD, type AttestAnswer, attestRequest, type Refusal } from './wire.ts';
@@ -20,11 +19,13 @@ const DATABASE_WITHIN_MS = 5_000;
 /** Once one is ready, the others of its batch hold it up no longer than this. */
 const STRAGGLER_MS = 5;
 const BYTES_AGAIN_MS = 100;
+/** Younger rows are not looked for before something arrives: measured, it is 2 ms at best. */
+const ARRIVES_AFTER_MS = 3;
 const FILES_AT_ONCE = 8;
 
 export interface VoucherOptions {
   readonly pools: Pick<DatabasePools, 'service'>;
-  readonly catalogue: Pick<DatabaseCatalogue, 'needs'>;
+  readonly catalogue: Pick<DatabaseCatalogue, 'needs' | 'vouched'>;
   readonly bytes: Pick<DepositBytes, 'ensureHeld'>;
   readonly store: OwnStore;
   readonly identity: PairIdentity;
@@ -38,10 +39,13 @@ export interface VoucherOptions {
 interface Question {
   readonly id: DepositId;
   readonly rowDigest: string;
+  readonly ageMs?: number | undefined;
 }
 
+type Held = VisibleDeposit & { readonly digest: string };
+
 type Verdict =
-  | { readonly id: DepositId; readonly held: VisibleDeposit }
+  | { readonly id: DepositId; readonly held: Held }
   | { readonly id: DepositId; readonly refused: Refusal };
 
 /** Asks for each file once at a time, however often its deposit is asked for meanwhile. */
@@ -69,23 +73,23 @@ function createHolding(bytes: VoucherOptions['bytes'], log: Log) {
   };
 }
 
-/** Answers the peer's questions from now on. Throws `identity-invalid`. */
-export function createVoucher(options: VoucherOptions): void {
-  const { pools, store, identity, link, clock, log } = options;
+type Judge = (question: Question, signal: AbortSignal) => Promise<Verdict>;
+
+/** Waits for one deposit's rows and bytes; when the signal aborts, what is not there is refused. */
+function createJudge(options: VoucherOptions): Judge {
+  const { pools, clock, log } = options;
   const holdsAll = createHolding(options.bytes, log);
-  const sign = createSigner(identity);
   const arrivals = createArrivals({
     read: (ids) => within(readVisible(pools.service, ids), clock, DATABASE_WITHIN_MS, 'arrivals'),
     onArrival: (listener) => options.catalogue.needs.onArrival(listener),
     clock,
     failed: (error) => log.debug('attestation.look-failed', { error: describeError(error) }),
   });
-
-  const judge = async (question: Question, signal: AbortSignal): Promise<Verdict> => {
-    const { id } = question;
-    const row = await arrivals.wait(id, signal);
+  return async ({ id, rowDigest: asked, ageMs }, signal) => {
+    const delayMs = ageMs === undefined ? 0 : Math.max(0, ARRIVES_AFTER_MS - ageMs);
+    const row = await arrivals.wait(id, signal, delayMs);
     if (row === null) return { id, refused: 'missing' };
-    if (rowDigest(row.deposit, row.files, sha256Hex) !== question.rowDigest) {
+    if (rowDigest(row.deposit, row.files, sha256Hex) !== asked) {
       log.error('attestation.rows-differ', { id });
       return { id, refused: 'rows-differ' };
     }
@@ -93,55 +97,64 @@ export function createVoucher(options: VoucherOptions): void {
       if (!signal.aborted) await clock.sleep(BYTES_AGAIN_MS, signal);
       if (signal.aborted) return { id, refused: 'bytes-missing' };
     }
-    return { id, held: row };
+    return { id, held: { ...row, digest: asked } };
   };
+}
 
-  /** Verdicts as far as they are in when the time is over; what is late counts as missing. */
-  const judgeAll = async (
-    questions: readonly Question[],
-    waitMs: number,
-    signal: AbortSignal,
-  ): Promise<readonly Verdict[]> => {
-    const over = new AbortController();
-    const either = AbortSignal.any([signal, over.signal]);
-    const verdicts = new Map<DepositId, Verdict>();
-    const straggling = Promise.withResolvers<void>();
-    const judging = questions.map(async (question) => {
-      const verdict = await judge(question, either);
-      if (over.signal.aborted) return;
-      verdicts.set(question.id, verdict);
-      if ('held' in verdict) straggling.resolve(clock.sleep(STRAGGLER_MS, either));
-    });
-    const all = Promise.all(judging).catch((error: unknown) => {
-      log.warn('attestation.judge-failed', { error: describeError(error) });
-    });
-    await Promise.race([all, straggling.promise, clock.sleep(waitMs, either)]);
-    over.abort();
-    return questions.map(({ id }) => verdicts.get(id) ?? { id, refused: 'missing' });
-  };
+/** Verdicts as far as they are in when the time is over; what is late counts as missing. */
+async function judgeAll(
+  judge: Judge,
+  questions: readonly Question[],
+  limits: { readonly waitMs: number; readonly signal: AbortSignal; readonly clock: Clock },
+): Promise<readonly Verdict[]> {
+  const { waitMs, clock } = limits;
+  const over = new AbortController();
+  const either = AbortSignal.any([limits.signal, over.signal]);
+  const verdicts = new Map<DepositId, Verdict>();
+  const straggling = Promise.withResolvers<void>();
+  const judging = questions.map(async (question) => {
+    const verdict = await judge(question, either);
+    if (over.signal.aborted) return;
+    verdicts.set(question.id, verdict);
+    if ('held' in verdict) straggling.resolve(clock.sleep(STRAGGLER_MS, either));
+  });
+  await Promise.race([Promise.all(judging), straggling.promise, clock.sleep(waitMs, either)]);
+  over.abort();
+  return questions.map(({ id }) => verdicts.get(id) ?? { id, refused: 'missing' });
+}
 
-  const vouch = async (held: readonly VisibleDeposit[]): Promise<AttestAnswer> => {
+type Word = Pick<AttestAnswer, 'statement' | 'signature' | 'received'>;
+
+/** Records, signs and says it: in this order, so that this site tells `both` before the other may. */
+function createSpeaker(options: VoucherOptions): (held: readonly Held[]) => Promise<Word> {
+  const { store, identity, clock } = options;
+  const sign = createSigner(identity);
+  return async (held) => {
+    if (held.length === 0) return { statement: null, signature: null, received: [] };
     const at = rfc3339(clock.wallMs());
+    await store.assertSame();
+    await options.catalogue.vouched.put(held, at);
     const statement = attestationText({
       pairId: identity.pairId,
       site: identity.site,
       storeId: store.id,
       storeGeneration: store.generation,
       at,
-      deposits: held.map((row) => [row.deposit.id, rowDigest(row.deposit, row.files, sha256Hex)]),
+      deposits: held.map((row) => [row.deposit.id, row.digest]),
     });
-    // Recorded before it is said, so that this site tells `both` from the moment the other may.
-    await Promise.all([
-      store.assertSame(),
-      within(recordVouched(pools.service, held, at), clock, DATABASE_WITHIN_MS, 'vouch'),
-    ]);
     return {
       statement,
       signature: sign(statement),
-      refused: [],
       received: held.map((row) => ({ id: row.deposit.id, event: row.received })),
     };
   };
+}
+
+/** Answers the peer's questions from now on. Throws `identity-invalid`. */
+export function createVoucher(options: VoucherOptions): void {
+  const { store, link, clock } = options;
+  const judge = createJudge(options);
+  const speak = createSpeaker(options);
 
   link.answer(ATTEST_METHOD, async (body, signal): Promise<AttestAnswer> => {
     const request = attestRequest.safeParse(body);
@@ -151,15 +164,14 @@ export function createVoucher(options: VoucherOptions): void {
     }
     const health = store.health();
     if (!health.ok) throw new AppError('store-failed', health.reason);
-    const verdicts = await judgeAll(request.data.deposits, request.data.waitMs, signal);
-    const held = verdicts.flatMap((verdict) => ('held' in verdict ? [verdict.held] : []));
+    const { deposits, waitMs } = request.data;
+    const verdicts = await judgeAll(judge, deposits, { waitMs, signal, clock });
+    const word = await speak(
+      verdicts.flatMap((verdict) => ('held' in verdict ? [verdict.held] : [])),
+    );
     const refused = verdicts.flatMap((verdict) =>
       'refused' in verdict ? [{ id: verdict.id, reason: verdict.refused }] : [],
     );
-    const answer: AttestAnswer =
-      held.length > 0
-        ? await vouch(held)
-        : { statement: null, signature: null, refused: [], received: [] };
-    return { ...answer, refused };
+    return { ...word, refused };
   });
 }

@@ -22,7 +22,16 @@ export const depositId = z
 
 /** The row digest covers every file's id, size and hash: they need not be told one by one. */
 export const attestRequest = z.object({
-  deposits: z.array(z.object({ id: depositId, rowDigest: hexDigest })).max(ATTEST_BATCH),
+  deposits: z
+    .array(
+      z.object({
+        id: depositId,
+        rowDigest: hexDigest,
+        /** Since its commit, by the asker's clock; rows of a moment ago cannot be here yet. */
+        ageMs: z.number().min(0).optional(),
+      }),
+    )
+    .max(ATTEST_BATCH),
   waitMs: z.number().min(0).max(MAX_WAIT_MS),
 });
 

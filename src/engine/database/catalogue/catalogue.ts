@@ -9,10 +9,12 @@ import { createEventWriter, readEvents } from './events.ts';
 import { createListener } from './listener.ts';
 import { createNeedList, type StoredNeedList } from './need-list.ts';
 import { readByKey, readPage, readRecords } from './read.ts';
+import { createVouchedLog, type VouchedLog } from './vouched.ts';
 
 /** Deposits committed here lately whose rows the attestor need not read back. */
 const RECENT_MAX = 1_024;
 const DEADLINE_MS = 10_000;
+const DRAIN_WITHIN_MS = 2_000;
 
 export interface RecentDeposit {
   readonly deposit: DepositRow;
@@ -35,6 +37,8 @@ export interface DatabaseCatalogue extends Catalogue {
   records(ids: readonly DepositId[]): Promise<readonly DepositRecord[]>;
   /** A deposit committed by this process lately; monotonic time. */
   recent(id: DepositId): RecentDeposit | null;
+  /** What this site vouched for to its peer. */
+  readonly vouched: VouchedLog;
   /** For parts that wrote events themselves: tells this process's watchers. */
   touched(entityKind: string): void;
   /** Listens for what arrives; without it running, only own writes are told. */
@@ -46,7 +50,14 @@ export function createCatalogue(options: CatalogueOptions): DatabaseCatalogue {
   const { pools, site, clock, log } = options;
   const sql = pools.service;
   const deadlineMs = options.deadlineMs ?? DEADLINE_MS;
-  const reading = { sql, clock, deadlineMs };
+  const vouched = createVouchedLog({ sql, clock, log, deadlineMs });
+  /** What was vouched for a moment ago counts before it is written. */
+  const overlay = (record: DepositRecord): DepositRecord => {
+    const at = vouched.unwritten(record.deposit.id);
+    if (at === null) return record;
+    return { ...record, vouchedAt: record.vouchedAt ?? at, heldHere: true };
+  };
+  const reading = { sql, clock, deadlineMs, overlay };
   const events = { sql, site, clock, deadlineMs };
   const writeEvents = createEventWriter(events);
   const listener = createListener(sql, ['twinsite_event', 'twinsite_arrival']);
@@ -83,9 +94,19 @@ export function createCatalogue(options: CatalogueOptions): DatabaseCatalogue {
       ...reading,
       onArrival: (callback) => listener.on('twinsite_arrival', () => callback()),
     }),
+    vouched,
     records: (ids) => readRecords(reading, ids),
     recent: (id) => recent.get(id) ?? null,
     touched,
-    service: listener.service,
+    service: {
+      name: listener.service.name,
+      async run(context) {
+        try {
+          await listener.service.run(context);
+        } finally {
+          await vouched.drain(DRAIN_WITHIN_MS);
+        }
+      },
+    },
   };
 }

@@ -12,36 +12,44 @@ export interface ReadOptions {
   readonly sql: Sql;
   readonly clock: Clock;
   readonly deadlineMs: number;
+  /** What this process knows beyond the database. */
+  readonly overlay: (record: DepositRecord) => DepositRecord;
 }
 
 const MAX_PAGE = 200;
 const cursorSchema = z.tuple([z.iso.datetime(), z.uuid()]);
 
-function complete(rows: readonly RecordJsonRow[]): DepositRecord[] {
-  return rows.map((row) => toRecord(row.record)).filter((record) => record !== null);
+function complete(
+  rows: readonly RecordJsonRow[],
+  overlay: ReadOptions['overlay'],
+): DepositRecord[] {
+  return rows
+    .map((row) => toRecord(row.record))
+    .filter((record) => record !== null)
+    .map(overlay);
 }
 
 /** The complete records among these ids, in no order. */
 export async function readRecords(
-  { sql, clock, deadlineMs }: ReadOptions,
+  { sql, clock, deadlineMs, overlay }: ReadOptions,
   ids: readonly DepositId[],
 ): Promise<DepositRecord[]> {
   if (ids.length === 0) return [];
   const query = () => sql<RecordJsonRow[]>`
     SELECT ${recordJson(sql)} FROM twinsite.deposits d
     WHERE d.id = ANY(${uuidArray(ids)}::text::uuid[])`;
-  return complete(await reading(query, clock, deadlineMs, 'find deposit'));
+  return complete(await reading(query, clock, deadlineMs, 'find deposit'), overlay);
 }
 
 /** Complete deposits taken under a key, oldest id first. */
 export async function readByKey(
-  { sql, clock, deadlineMs }: ReadOptions,
+  { sql, clock, deadlineMs, overlay }: ReadOptions,
   keyDigest: string,
 ): Promise<DepositRecord[]> {
   const query = () => sql<RecordJsonRow[]>`
     SELECT ${recordJson(sql)} FROM twinsite.deposits d
     WHERE d.key_digest = decode(${keyDigest}, 'hex') ORDER BY d.id`;
-  return complete(await reading(query, clock, deadlineMs, 'find by key'));
+  return complete(await reading(query, clock, deadlineMs, 'find by key'), overlay);
 }
 
 function parseCursor(text: string): readonly [string, string] {
@@ -92,7 +100,7 @@ function pageStatement(sql: Sql, query: DepositQuery, limit: number) {
  * cursor that is none.
  */
 export async function readPage(
-  { sql, clock, deadlineMs }: ReadOptions,
+  { sql, clock, deadlineMs, overlay }: ReadOptions,
   query: DepositQuery,
 ): Promise<{ readonly items: readonly DepositRecord[]; readonly next: string | null }> {
   if (query.state !== undefined && query.state !== 'deposited') return { items: [], next: null };
@@ -105,5 +113,5 @@ export async function readPage(
     rows.length > size && last !== undefined
       ? Buffer.from(JSON.stringify([last.at, last.event_id])).toString('base64url')
       : null;
-  return { items: complete(page), next };
+  return { items: complete(page, overlay), next };
 }

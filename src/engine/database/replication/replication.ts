@@ -9,12 +9,12 @@ import type { DatabaseStatus } from '../../../core/status.ts';
 import { planSubscription } from '../../../core/subscription-plan.ts';
 import { within } from '../catalogue/database-error.ts';
 import type { DatabaseEndpoint, DatabasePools } from '../connections.ts';
-import { createReplicationAlarms } from './alarms.ts';
+import { createReplicationAlarms, type ReplicationAlarms } from './alarms.ts';
 import { FACTS_METHOD, factsToTell, type PeerFacts, parsePeerFacts } from './facts.ts';
 import { type Health, judgeHealth, type Sample, unknownHealth } from './health.ts';
 import { connectionString } from './names.ts';
 import { type Observation, observe } from './observe.ts';
-import { createRollbackGuard } from './rollback.ts';
+import { createRollbackGuard, type RollbackGuard } from './rollback.ts';
 import { toSituation } from './situation.ts';
 import { answerSlotRequests, limitReplicationRole, runStep, type StepContext } from './steps.ts';
 import { acceptTunnel, serveTunnelSocket, tunnelSocketPath } from './tunnel.ts';
@@ -123,12 +123,139 @@ function note(seen: Observation, facts: PeerFacts | null, state: State, clock: C
   state.lookedAtMs = clock.monotonicMs();
 }
 
+function report(metrics: Metrics, status: DatabaseStatus): void {
+  for (const [direction, health] of [
+    ['inbound', status.inbound],
+    ['outbound', status.outbound],
+  ] as const) {
+    metrics.gauge(
+      'replication_streaming',
+      'Whether rows flow in this direction and none is far behind.',
+      health === 'streaming' ? 1 : 0,
+      { direction },
+    );
+  }
+  metrics.gauge('replication_lag_bytes', 'Log bytes not yet applied at one side.', status.lagBytes);
+  metrics.gauge('replication_wal_kept_bytes', 'Log kept for the peer.', status.walKeptBytes);
+}
+
+interface Manager {
+  readonly options: ReplicationOptions;
+  readonly tunnelDirectory: string;
+  readonly look: () => Promise<Observation>;
+  readonly guard: RollbackGuard;
+  readonly alarms: ReplicationAlarms;
+  readonly state: State;
+}
+
+/** Starts what is due, unless something is under way; true when it was done at once. */
+async function change(
+  manager: Manager,
+  seen: Observation,
+  facts: PeerFacts | null,
+  changing: Set<Promise<void>>,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { options, state, tunnelDirectory } = manager;
+  const { link, site, peer, clock, log } = options;
+  const context = {
+    admin: options.pools.admin,
+    link,
+    site,
+    peer,
+    tunnelDirectory,
+    clock,
+    log,
+    signal,
+  };
+  const before = state.changes;
+  state.isChanging = true;
+  const one = carryOut(seen, facts, context, state)
+    .then((changed) => {
+      state.changes += changed ? 1 : 0;
+    })
+    .finally(() => {
+      state.isChanging = false;
+      changing.delete(one);
+    });
+  changing.add(one);
+  // Looking goes on while a long change runs.
+  await Promise.race([one, clock.sleep(LOOK_AGAIN_MS, signal)]);
+  return state.changes !== before;
+}
+
+/** One look, what it tells, and what it leads to; true when there may be more to do at once. */
+async function turn(
+  manager: Manager,
+  changing: Set<Promise<void>>,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { options, state, alarms } = manager;
+  const { clock, log } = options;
+  const changesBefore = state.changes;
+  const wasChanging = state.isChanging;
+  const seen = await manager.look();
+  const facts = await askPeer(options, signal);
+  if (facts !== null && (await manager.guard.check(seen, facts))) {
+    log.error('replication.rolled-back', { site: options.site });
+    alarms.rolledBack();
+    state.health = unknownHealth(seen.version);
+    return true;
+  }
+  note(seen, facts, state, clock);
+  alarms.update(seen, facts, state.health);
+  report(options.metrics, state.health.status);
+  if (!seen.roleTimeout) await limitReplicationRole({ admin: options.pools.admin, clock });
+  // Something was changed between the look and now: only a new look tells what is due.
+  if (wasChanging || state.changes !== changesBefore) return false;
+  return change(manager, seen, facts, changing, signal);
+}
+
+async function manage(manager: Manager, signal: AbortSignal): Promise<void> {
+  const { options, state } = manager;
+  const changing = new Set<Promise<void>>();
+  try {
+    while (!signal.aborted) {
+      const again = await turn(manager, changing, signal).catch((error: unknown) => {
+        const text = describeError(error);
+        const level = text === state.lastFailure ? 'debug' : 'warn';
+        options.log[level]('replication.look-failed', { error: text });
+        state.lastFailure = text;
+        return false;
+      });
+      await options.clock.sleep(again ? LOOK_AGAIN_MS : LOOK_EVERY_MS, signal);
+    }
+  } finally {
+    await Promise.all(changing);
+  }
+}
+
+/** The tunnel's socket and the manager, until asked to stop or until either fails. */
+async function runBoth(manager: Manager, context: ServiceContext): Promise<void> {
+  const { options, tunnelDirectory } = manager;
+  const { link, clock, log } = options;
+  const over = new AbortController();
+  const signal = AbortSignal.any([context.signal, over.signal]);
+  const owner = await ownerOf(options);
+  const tunnel = { directory: tunnelDirectory, link, clock, log, ...owner };
+  const listening = Promise.withResolvers<void>();
+  const serving = serveTunnelSocket(tunnel, signal, listening.resolve);
+  try {
+    await Promise.race([listening.promise, serving]);
+    context.ready();
+    await Promise.race([manage(manager, signal), serving]);
+  } finally {
+    over.abort();
+    await serving;
+  }
+}
+
 /**
  * The manager of one pair. Answers and serves the peer from the moment it is made; the tunnel's socket
  * and all changes are its service's. Throws AppError `config` for a tunnel path that is too long.
  */
 export function createReplication(options: ReplicationOptions): Replication {
-  const { link, site, peer, clock, log } = options;
+  const { link, peer, clock, log } = options;
   const { admin } = options.pools;
   const tunnelDirectory = path.resolve(
     options.socketDirectory ?? path.join(options.dataDir, 'tunnel'),
@@ -146,62 +273,11 @@ export function createReplication(options: ReplicationOptions): Replication {
   const look = () => within(observe(admin, peer), clock, LOOK_WITHIN_MS, 'replication state');
   const guard = createRollbackGuard(admin, look, () => clock.monotonicMs());
   const alarms = createReplicationAlarms(options.alarms, clock);
+  const manager = { options, tunnelDirectory, look, guard, alarms, state };
 
   acceptTunnel({ link, endpoint: options.endpoint, clock, log });
   answerSlotRequests({ admin, clock, link, peer, log });
   link.answer(FACTS_METHOD, async () => factsToTell(await look()));
-
-  const turn = async (context: StepContext, changing: Set<Promise<void>>): Promise<boolean> => {
-    const changesBefore = state.changes;
-    const wasChanging = state.isChanging;
-    const seen = await look();
-    const facts = await askPeer(options, context.signal);
-    if (facts !== null && (await guard.check(seen, facts))) {
-      log.error('replication.rolled-back', { site });
-      alarms.rolledBack();
-      state.health = unknownHealth(seen.version);
-      return true;
-    }
-    note(seen, facts, state, clock);
-    alarms.update(seen, facts, state.health);
-    report(options.metrics, state.health.status);
-    if (!seen.roleTimeout) await limitReplicationRole({ admin, clock });
-    // Between the look and now something was changed: only a new look tells what is due.
-    if (wasChanging || state.changes !== changesBefore) return false;
-    state.isChanging = true;
-    const change = carryOut(seen, facts, context, state)
-      .then((changed) => {
-        state.changes += changed ? 1 : 0;
-      })
-      .finally(() => {
-        state.isChanging = false;
-        changing.delete(change);
-      });
-    changing.add(change);
-    // Looking goes on while a long change runs.
-    await Promise.race([change, clock.sleep(LOOK_AGAIN_MS, context.signal)]);
-    return state.changes !== changesBefore;
-  };
-
-  const manage = async ({ signal }: ServiceContext) => {
-    const context = { admin, link, site, peer, tunnelDirectory, clock, log, signal };
-    const changing = new Set<Promise<void>>();
-    try {
-      while (!signal.aborted) {
-        const again = await turn(context, changing).catch((error: unknown) => {
-          const text = describeError(error);
-          log[text === state.lastFailure ? 'debug' : 'warn']('replication.look-failed', {
-            error: text,
-          });
-          state.lastFailure = text;
-          return false;
-        });
-        await clock.sleep(again ? LOOK_AGAIN_MS : LOOK_EVERY_MS, signal);
-      }
-    } finally {
-      await Promise.all(changing);
-    }
-  };
 
   const isFresh = () => state.lookedAtMs > 0 && clock.monotonicMs() - state.lookedAtMs < STALE_MS;
   const current = () => (isFresh() ? state.health : unknownHealth(state.health.status.postgres));
@@ -212,40 +288,6 @@ export function createReplication(options: ReplicationOptions): Replication {
       return inbound === 'streaming' && outbound === 'streaming';
     },
     allReady: () => current().allReady,
-    service: {
-      name: 'replication',
-      async run(context) {
-        const over = new AbortController();
-        const signal = AbortSignal.any([context.signal, over.signal]);
-        const owner = await ownerOf(options);
-        const tunnel = { directory: tunnelDirectory, link, clock, log, ...owner };
-        const listening = Promise.withResolvers<void>();
-        const serving = serveTunnelSocket(tunnel, signal, listening.resolve);
-        try {
-          await Promise.race([listening.promise, serving]);
-          context.ready();
-          await Promise.race([manage({ ...context, signal }), serving]);
-        } finally {
-          over.abort();
-          await serving;
-        }
-      },
-    },
+    service: { name: 'replication', run: (context) => runBoth(manager, context) },
   };
-}
-
-function report(metrics: Metrics, status: DatabaseStatus): void {
-  for (const [direction, health] of [
-    ['inbound', status.inbound],
-    ['outbound', status.outbound],
-  ] as const) {
-    metrics.gauge(
-      'replication_streaming',
-      'Whether rows flow in this direction and none is far behind.',
-      health === 'streaming' ? 1 : 0,
-      { direction },
-    );
-  }
-  metrics.gauge('replication_lag_bytes', 'Log bytes not yet applied at one side.', status.lagBytes);
-  metrics.gauge('replication_wal_kept_bytes', 'Log kept for the peer.', status.walKeptBytes);
 }

@@ -61,7 +61,12 @@ async function alone<T>(
 const SETTINGS = `origin = none, synchronous_commit = local, streaming = off,
   disable_on_error = false, binary = false`;
 
-function statementOf(step: SubscriptionStep, context: StepContext): readonly string[] | null {
+type StatementStep = Exclude<
+  SubscriptionStep,
+  { readonly kind: 'publish' | 'drop-origin' | 'fresh-slot' | 'remember' | 'wait' }
+>;
+
+function statementsOf(step: StatementStep, context: StepContext): readonly string[] {
   const name = `"${subscriptionName(context.peer)}"`;
   const connection = quoted(connectionString(context.tunnelDirectory, context.site));
   switch (step.kind) {
@@ -90,12 +95,6 @@ function statementOf(step: SubscriptionStep, context: StepContext): readonly str
       return [`ALTER SUBSCRIPTION ${name} ENABLE`];
     case 'refresh':
       return [`ALTER SUBSCRIPTION ${name} REFRESH PUBLICATION WITH (copy_data = true)`];
-    case 'publish':
-    case 'drop-origin':
-    case 'fresh-slot':
-    case 'remember':
-    case 'wait':
-      return null;
     default:
       return step satisfies never;
   }
@@ -145,8 +144,14 @@ export async function runStep(step: SubscriptionStep, context: StepContext): Pro
     case 'remember':
       await alone(context, what, (sql) => writeFact(sql, 'replication-made-for', step.madeFor));
       break;
-    default:
-      for (const statement of statementOf(step, context) ?? []) {
+    case 'disable':
+    case 'detach':
+    case 'drop':
+    case 'create':
+    case 'configure':
+    case 'enable':
+    case 'refresh':
+      for (const statement of statementsOf(step, context)) {
         await alone(context, what, (sql) => sql.unsafe(statement));
       }
   }

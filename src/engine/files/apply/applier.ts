@@ -46,7 +46,7 @@ const LANES: readonly Lane[] = [
 const PAGE = 2_000;
 const IDLE_MS = 5_000;
 /** After the peer could not be reached. */
-const PEER_AWAY_MS = 500;
+const PEER_AWAY_MS = 1_000;
 const RETRY_MS = 1_000;
 
 /** Number of lanes, each with a waker of its own. */
@@ -80,15 +80,15 @@ export function createApplier(
 async function applyNext(applying: Applying, lane: Lane, signal: AbortSignal): Promise<number> {
   const { context, inFlight, patience } = applying;
   const shared = context();
-  if (!shared.figures.scanned || shared.figures.paused) return IDLE_MS;
+  if (!shared.figures.scanned || shared.figures.paused || !applying.link) return IDLE_MS;
   const { items, waitMs } = take(applying, shared, lane);
   if (items.length === 0) return waitMs;
   for (const item of items) inFlight.add(item.id);
   try {
     const peerAway = await applyItems(applying, shared, items, signal);
-    if (peerAway) await shared.clock.sleep(PEER_AWAY_MS, signal);
-    else await shared.clock.sleep(0, signal);
-    return 0;
+    // Let others run between batches; without the peer, until something new is told.
+    await shared.clock.sleep(0, signal);
+    return peerAway ? PEER_AWAY_MS : 0;
   } catch (error) {
     shared.log.debug('files.apply-failed', { error: describeError(error) });
     for (const item of items) patience.note(item, RETRY_MS, false);

@@ -1,5 +1,6 @@
 /** Writes what a batch did into the index, in one transaction, after its directories were fsynced. */
 import { isZero } from '../../../core/version-vector.ts';
+import { isCacheLost } from '../scan/context.ts';
 import { recordAgain, recordDeletion, seenToken } from '../scan/record.ts';
 import type { Outcomes } from './apply-batch.ts';
 import { seqAfter } from './decide.ts';
@@ -56,14 +57,19 @@ function commitOne(batch: ApplyBatch, task: Task, outcome: Outcome): void {
   if (task.row?.missing && !task.entry.deleted) context.figures.healedMissing += 1;
   context.figures.sync.filesDone += 1;
   context.figures.sync.bytesDone += task.entry.deleted ? 0 : task.entry.size;
+  index.held.remove(path, 'out');
+  index.held.remove(path, 'in');
   const { seen } = outcome;
-  index.put({
-    entry: task.entry,
-    seq: seqAfter(task),
-    seen: seen === null ? null : seenToken(context, seen),
-    ino: seen?.ino ?? null,
-    missing: false,
-  });
+  index.put(
+    {
+      entry: task.entry,
+      seq: seqAfter(task),
+      seen: seen === null ? null : seenToken(context, seen),
+      ino: seen?.ino ?? null,
+      missing: false,
+    },
+    row,
+  );
 }
 
 /** A lost file that no site holds was never more than here: its absence is a fact now. */
@@ -71,7 +77,12 @@ function commitNowhere(batch: ApplyBatch, task: Task): void {
   const { context } = batch;
   const row = context.index.get(task.entry.path);
   if (!row || row.entry.deleted) return;
-  if (row.missing) recordDeletion(context, task.entry.path, 'nowhere');
+  if (row.missing && isCacheLost(context)) {
+    // What stands there, if anything, is all there is: it counts as written.
+    context.index.setMissing(row.entry.path, false);
+    context.index.setSeen(row.entry.path, null, null);
+    context.candidates.add(row.entry.path, 'hint');
+  } else if (row.missing) recordDeletion(context, task.entry.path, 'nowhere');
   else if (isZero(row.entry.version)) {
     recordAgain(context, row, task.entry);
   }

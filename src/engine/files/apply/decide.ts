@@ -1,9 +1,10 @@
 /** Turns items of the need list into tasks; what needs no work on the disk is written at once. */
-import { reconcile } from '../../../core/reconcile.ts';
+import { mustTellAgain, reconcile } from '../../../core/reconcile.ts';
 import { compareVectors } from '../../../core/version-vector.ts';
 import type { NeedItem } from '../index/need-list.ts';
 import type { IndexRow } from '../index/rows.ts';
 import { admit, type FilesContext, isOldFile, tellHeld } from '../scan/context.ts';
+import { tellAgain } from '../scan/record.ts';
 import type { Task } from './task.ts';
 
 /**
@@ -33,6 +34,7 @@ export function decideItems(
       const base = { item, row, tries: triesOf(item), displaced: 'trash' as const };
       if (decision.kind === 'none' || decision.kind === 'keep') {
         // The peer keeps a conflict's loser and tells so; nothing is to be done about the entry.
+        if (row && !item.heal && mustTellAgain(row.entry, item.entry)) tellAgain(context, row);
         index.need.remove(path);
       } else if (decision.kind === 'fetch') {
         tasks.push({
@@ -61,13 +63,16 @@ function joinRow(
 ): void {
   const { index } = context;
   index.need.remove(entry.path);
-  index.put({
-    entry,
-    seq: seqAfter({ item, entry, row }),
-    seen: entry.deleted ? null : (row?.seen ?? null),
-    ino: entry.deleted ? null : (row?.ino ?? null),
-    missing: !entry.deleted && (row?.missing ?? false),
-  });
+  index.put(
+    {
+      entry,
+      seq: seqAfter({ item, entry, row }),
+      seen: entry.deleted ? null : (row?.seen ?? null),
+      ino: entry.deleted ? null : (row?.ino ?? null),
+      missing: !entry.deleted && (row?.missing ?? false),
+    },
+    row,
+  );
 }
 
 /** Deletions and overwrites of old files, as far as the brake lets them pass; the rest is held. */

@@ -10,6 +10,7 @@ import { nameOf, parentOf, ROOT } from '../../../core/tree-path.ts';
 import { renameExchange, renameNoReplace } from '../../../platform/libc.ts';
 import type { KeptFile } from '../index/kept-list.ts';
 import { readFileContent, readLinkContent } from '../scan/content.ts';
+import { isCacheLost } from '../scan/context.ts';
 import { type Look, lookNow } from '../scan/look.ts';
 import type { HeldDirectory } from '../scan/open-directories.ts';
 import { setMetadata } from './metadata.ts';
@@ -99,7 +100,8 @@ async function place(
     return { kind: 'done', seen: seenAfter(lookNow(parent, name), temp.seen), kept: null };
   }
   if (before.seen.type === 'dir') return overDirectory(batch, task, temp, parent, temps);
-  if (!isAsSeen(task, before.seen) && task.tries < MAX_PATIENT_TRIES) {
+  const damaged = task.row?.missing === true && isCacheLost(batch.context);
+  if (!isAsSeen(task, before.seen) && task.tries < MAX_PATIENT_TRIES && !damaged) {
     // An edit that the index does not know yet is judged as an edit first.
     batch.context.candidates.add(task.entry.path, 'hint');
     return later('what stands there was not seen before', SOON_MS);

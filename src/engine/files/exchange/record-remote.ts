@@ -1,6 +1,7 @@
 /** Records what the peer told, durably: that is what the peer takes for its acknowledgement. */
-import { reconcile } from '../../../core/reconcile.ts';
+import { mustTellAgain, reconcile } from '../../../core/reconcile.ts';
 import { type FilesContext, wakeApply } from '../scan/context.ts';
+import { tellAgain } from '../scan/record.ts';
 import { type Batch, fromBatch } from './wire.ts';
 
 const ROWS_PER_WRITE = 250;
@@ -21,6 +22,7 @@ export async function recordRemote(
         const row = index.get(entry.path);
         const decision = reconcile(row, entry, (hash) => index.isKnown(hash, entry.path));
         if (decision.kind === 'none' || decision.kind === 'keep') {
+          if (row && mustTellAgain(row.entry, entry)) tellAgain(context, row);
           // What it replaces on the list is older still.
           if (!row?.missing) index.need.remove(entry.path);
           continue;

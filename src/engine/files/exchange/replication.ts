@@ -304,7 +304,11 @@ async function pushLoop(shared: Shared, signal: AbortSignal, ready: () => void):
 
 async function push(shared: Shared, since: number, signal: AbortSignal): Promise<void> {
   const context = shared.context();
-  const { me, entries, copies, upTo } = journalAfter(context, since, PUSH_LIMIT);
+  const few = context.index.durableSeq - since <= PUSH_LIMIT;
+  // A long tail is left to the peer to ask for, in larger pieces: this only tells that it is there.
+  const { me, entries, copies, upTo } = few
+    ? journalAfter(context, since, PUSH_LIMIT)
+    : { me: standing(context), entries: [], copies: [], upTo: since };
   const answer = parse<{ me: ChangesAnswer['me'] }>(
     HINT_ANSWER,
     await shared.link.request(

@@ -2,7 +2,7 @@
  * What this site knows about its store: one row per path, the journal (the rows by seq), and the sum
  * that proves equality with the peer. Bound to one store and its generation; another one makes it new.
  */
-import type { Database, SQLQueryBindings } from 'bun:sqlite';
+import type { Database, SQLQueryBindings, Statement } from 'bun:sqlite';
 import { randomUUID } from 'node:crypto';
 import type { ManifestEntry } from '../../../core/manifest.ts';
 import type { TreePath } from '../../../core/tree-path.ts';
@@ -36,6 +36,13 @@ export interface IndexOptions {
   readonly pairSecret: string;
 }
 
+const PUT = `INSERT INTO entries (${COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+  ON CONFLICT (path) DO UPDATE SET type=excluded.type, deleted=excluded.deleted,
+  size=excluded.size, hash=excluded.hash, target=excluded.target, mode=excluded.mode,
+  uid=excluded.uid, gid=excluded.gid, mtime_ns=excluded.mtime_ns, version=excluded.version,
+  stamp=excluded.stamp, base=excluded.base, evidence=excluded.evidence, seq=excluded.seq, seen=excluded.seen,
+  ino=excluded.ino, missing=excluded.missing`;
+
 export interface TreeTotals {
   readonly entries: number;
   readonly bytes: number;
@@ -49,6 +56,9 @@ export class FileIndex {
   readonly #db: Database;
   readonly #digest: TreeDigest;
   readonly #wal: WalFlush;
+  readonly #get: Statement<StoredRow, [Buffer]>;
+  readonly #put: Statement<unknown, SQLQueryBindings[]>;
+  readonly #withHash: Statement<StoredRow, [Buffer]>;
   #sum: bigint;
   #entries: number;
   #bytes: number;
@@ -65,6 +75,11 @@ export class FileIndex {
     this.need = new NeedList(db);
     this.kept = new KeptList(db);
     this.held = new HeldList(db);
+    this.#get = db.prepare(`${SELECT} WHERE path = ?`);
+    this.#put = db.prepare(PUT);
+    this.#withHash = db.prepare(
+      `${SELECT} WHERE hash = ? AND type = 0 AND deleted = 0 AND missing = 0 LIMIT 8`,
+    );
     this.#sum = BigInt(`0x${this.meta.get('sum') ?? '0'}`);
     this.#seq = Number(this.meta.get('seq') ?? '0');
     this.#durableSeq = 0;
@@ -145,9 +160,8 @@ export class FileIndex {
     return this.#seq;
   }
 
-  /** Writes a row over what stood for its path. Inside write only. */
-  put(row: IndexRow): void {
-    const before = this.get(row.entry.path);
+  /** Writes a row over what stood for its path (`before`, if the caller just read it). Inside write only. */
+  put(row: IndexRow, before: IndexRow | null = this.get(row.entry.path)): void {
     this.#account(before, -1);
     this.#account(row, 1);
     this.#sum = moveSum(
@@ -155,16 +169,7 @@ export class FileIndex {
       before ? this.#digest.weight(before.entry) : 0n,
       this.#digest.weight(row.entry),
     );
-    this.#db
-      .query<unknown, SQLQueryBindings[]>(
-        `INSERT INTO entries (${COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
-         ON CONFLICT (path) DO UPDATE SET type=excluded.type, deleted=excluded.deleted,
-         size=excluded.size, hash=excluded.hash, target=excluded.target, mode=excluded.mode,
-         uid=excluded.uid, gid=excluded.gid, mtime_ns=excluded.mtime_ns, version=excluded.version,
-         stamp=excluded.stamp, base=excluded.base, evidence=excluded.evidence, seq=excluded.seq, seen=excluded.seen,
-         ino=excluded.ino, missing=excluded.missing`,
-      )
-      .run(...toStored(row));
+    this.#put.run(...toStored(row));
   }
 
   /** Remembers another look at an unchanged entry. */
@@ -182,7 +187,7 @@ export class FileIndex {
   }
 
   get(path: TreePath): IndexRow | null {
-    const row = this.#db.query<StoredRow, [Buffer]>(`${SELECT} WHERE path = ?`).get(blob(path));
+    const row = this.#get.get(blob(path));
     return row ? fromStored(row) : null;
   }
 
@@ -223,22 +228,18 @@ export class FileIndex {
 
   /** Live files here with this content; a few are enough. */
   withHash(hash: string): readonly IndexRow[] {
-    return this.#db
-      .query<StoredRow, [Buffer]>(
-        `${SELECT} WHERE hash = ? AND type = 0 AND deleted = 0 AND missing = 0 LIMIT 8`,
-      )
-      .all(hashBlob(hash))
-      .map(fromStored);
+    return this.#withHash.all(hashBlob(hash)).map(fromStored);
   }
 
-  /** True when the inode is known under another live name. */
-  isElsewhere(path: TreePath, ino: bigint): boolean {
+  /** True when the row's inode is known under another live name, with the same content. */
+  isElsewhere({ entry, ino }: IndexRow): boolean {
+    if (ino === null) return false;
     return (
       this.#db
-        .query<{ one: number }, [string, Buffer]>(
-          'SELECT 1 one FROM entries WHERE ino = ? AND deleted = 0 AND path <> ? LIMIT 1',
+        .query<{ one: number }, [string, Buffer, Buffer]>(
+          'SELECT 1 one FROM entries WHERE ino = ? AND deleted = 0 AND path <> ? AND hash = ? LIMIT 1',
         )
-        .get(ino.toString(), blob(path)) !== null
+        .get(ino.toString(), blob(entry.path), hashBlob(entry.hash)) !== null
     );
   }
 
@@ -260,14 +261,6 @@ export class FileIndex {
       )
       .all(since, this.#durableSeq, limit)
       .map(fromStored);
-  }
-
-  journalCount(since: number): number {
-    return (
-      this.#db
-        .query<{ n: number }, [number]>('SELECT count(*) n FROM entries WHERE seq > ?')
-        .get(Math.max(0, since))?.n ?? 0
-    );
   }
 
   /** Every row in path order, tombstones too, for a peer that has no place in the journal. */
@@ -306,6 +299,10 @@ export class FileIndex {
 
   async close(): Promise<void> {
     await this.#wal.close();
+    // A statement left open would keep the file and its lock.
+    for (const statement of [this.#get, this.#put, this.#withHash]) statement.finalize();
+    this.need.close();
+    this.kept.close();
     this.#db.close();
   }
 

@@ -1,5 +1,5 @@
 /** What was set aside in `.twinsite/trash` and `.twinsite/conflicts`: where it lies and what it is. */
-import type { Database } from 'bun:sqlite';
+import type { Database, Statement } from 'bun:sqlite';
 import type { TreePath } from '../../../core/tree-path.ts';
 import { blob, hashBlob, hashText, unblob } from './rows.ts';
 
@@ -51,9 +51,11 @@ function fromRow(row: KeptRow): KeptFile {
 /** Every write belongs into FileIndex.write. */
 export class KeptList {
   readonly #db: Database;
+  readonly #withHash: Statement<KeptRow, [Buffer]>;
 
   constructor(db: Database) {
     this.#db = db;
+    this.#withHash = db.prepare(`${SELECT} WHERE hash = ? LIMIT 8`);
   }
 
   add(file: KeptFile): void {
@@ -83,10 +85,7 @@ export class KeptList {
   }
 
   withHash(hash: string): readonly KeptFile[] {
-    return this.#db
-      .query<KeptRow, [Buffer]>(`${SELECT} WHERE hash = ? LIMIT 8`)
-      .all(hashBlob(hash))
-      .map(fromRow);
+    return this.#withHash.all(hashBlob(hash)).map(fromRow);
   }
 
   /** Conflict copies of one path, oldest first. */
@@ -136,5 +135,10 @@ export class KeptList {
       )
       .get(kind);
     return { entries: row?.n ?? 0, bytes: row?.b ?? 0, oldestAt: row?.o ?? null };
+  }
+
+  /** Before the database is closed. */
+  close(): void {
+    this.#withHash.finalize();
   }
 }

@@ -16,7 +16,9 @@ export type MetaKey =
   | 'peer_seq'
   /** This site's journal is recorded at the peer up to this number. */
   | 'acked_seq'
-  | 'synced';
+  | 'synced'
+  /** `1` from a start after a power cut until everything is healed. */
+  | 'cache_lost';
 
 export class Meta {
   readonly #db: Database;

@@ -2,7 +2,7 @@
  * The durable list of what the peer told and is not in place yet: one item per path, the newest. What
  * stands here counts as acknowledged to the peer; one item that cannot be done blocks no other.
  */
-import type { Database } from 'bun:sqlite';
+import type { Database, Statement } from 'bun:sqlite';
 import type { ManifestEntry } from '../../../core/manifest.ts';
 import type { TreePath } from '../../../core/tree-path.ts';
 import { decodeEntry, encodeEntry } from './entry-text.ts';
@@ -33,11 +33,13 @@ interface NeedRow {
 /** Every write belongs into FileIndex.write. */
 export class NeedList {
   readonly #db: Database;
+  readonly #get: Statement<NeedRow, [Buffer]>;
   #size = 0;
   #held = 0;
 
   constructor(db: Database) {
     this.#db = db;
+    this.#get = db.prepare('SELECT id, entry, heal FROM need WHERE path = ?');
     this.reload();
   }
 
@@ -73,6 +75,7 @@ export class NeedList {
   }
 
   remove(path: TreePath): void {
+    if (this.#size === 0) return;
     const row = this.#db
       .query<{ held: number }, [Buffer]>('DELETE FROM need WHERE path = ? RETURNING held')
       .get(blob(path));
@@ -93,9 +96,8 @@ export class NeedList {
   }
 
   get(path: TreePath): NeedItem | null {
-    const row = this.#db
-      .query<NeedRow, [Buffer]>('SELECT id, entry, heal FROM need WHERE path = ?')
-      .get(blob(path));
+    if (this.#size === 0) return null;
+    const row = this.#get.get(blob(path));
     return row ? item(row) : null;
   }
 
@@ -153,6 +155,11 @@ export class NeedList {
 
   removeCopy(id: number): void {
     this.#db.query('DELETE FROM copies_needed WHERE id = ?').run(id);
+  }
+
+  /** Before the database is closed. */
+  close(): void {
+    this.#get.finalize();
   }
 }
 

@@ -7,19 +7,24 @@ function bootId(): string {
 }
 
 /**
- * Marks the run as begun. True when the last one ended without a mark and the machine was started
- * again since: what applications wrote last may be lost, in part, without a trace.
+ * Marks the run as begun. If the last one ended without a mark and the machine was started again
+ * since, what applications wrote last may be lost, in part, without a trace: `cache_lost` says so.
  */
-export function startRun(index: FileIndex): boolean {
+export function startRun(index: FileIndex): void {
   const { meta } = index;
   const before = meta.get('boot_id');
   const now = bootId();
   const cacheLost = before !== null && before !== now && meta.get('clean') === null;
   index.write(() => {
+    if (cacheLost) meta.set('cache_lost', '1');
     meta.set('boot_id', now);
     meta.remove('clean');
   });
-  return cacheLost;
+}
+
+/** Ends the time of doubt after a power cut. */
+export function endDoubt(index: FileIndex): void {
+  if (index.meta.get('cache_lost') !== null) index.write(() => index.meta.remove('cache_lost'));
 }
 
 /** Marks a clean stop. */

@@ -90,7 +90,7 @@ function publish(context: FilesContext, paths: readonly TreePath[], source: Abse
     .filter((row): row is IndexRow => row !== null && !row.entry.deleted && !row.missing);
   // Children before their parents, so that the peer meets them in the order it can apply.
   rows.sort((a, b) => (a.entry.path < b.entry.path ? 1 : -1));
-  const isMove = (row: IndexRow) => row.ino !== null && index.isElsewhere(row.entry.path, row.ino);
+  const isMove = (row: IndexRow) => index.isElsewhere(row);
   const waiting = rows.filter((row) => index.held.kindOf(row.entry.path, 'out') === null);
   let admitted = admit(context, waiting.filter((row) => !isMove(row)).length);
   let held = false;

@@ -33,7 +33,10 @@ const WALK_PAUSE = 4_096;
 
 export class Candidates {
   readonly #clock: Clock;
-  readonly #items = new Map<TreePath, Candidate>();
+  readonly #lanes: Readonly<Record<Lane, Map<TreePath, Candidate>>> = {
+    small: new Map(),
+    large: new Map(),
+  };
   readonly #wake: () => void;
   readonly #freshTaken = new Set<Candidate>();
   #waiters: (() => void)[] = [];
@@ -46,7 +49,7 @@ export class Candidates {
   }
 
   get size(): number {
-    return this.#items.size;
+    return this.#lanes.small.size + this.#lanes.large.size;
   }
 
   /** True once after paths were dropped: a full scan has to find them. */
@@ -57,14 +60,14 @@ export class Candidates {
   }
 
   add(path: TreePath, origin: Origin): void {
-    const known = this.#items.get(path);
+    const known = this.#find(path);
     const nowMs = this.#clock.monotonicMs();
-    if (!known && this.#items.size >= MAX_CANDIDATES) {
+    if (!known && this.size >= MAX_CANDIDATES) {
       this.#overflowed = true;
       return;
     }
     if (!known?.fresh) this.#freshQueued += 1;
-    this.#items.set(path, {
+    this.#lanes[known?.lane ?? 'small'].set(path, {
       path,
       dueMs: nowMs,
       sinceMs: known?.sinceMs ?? nowMs,
@@ -82,13 +85,13 @@ export class Candidates {
   take(lane: Lane, limit: number): readonly Candidate[] {
     const nowMs = this.#clock.monotonicMs();
     const taken: Candidate[] = [];
-    for (const item of this.#items.values()) {
-      if (item.lane !== lane || item.dueMs > nowMs) continue;
+    for (const item of this.#lanes[lane].values()) {
+      if (item.dueMs > nowMs) continue;
       taken.push(item);
       if (taken.length >= limit) break;
     }
     for (const item of taken) {
-      this.#items.delete(item.path);
+      this.#lanes[lane].delete(item.path);
       if (!item.fresh) continue;
       this.#freshQueued -= 1;
       this.#freshTaken.add(item);
@@ -96,12 +99,19 @@ export class Candidates {
     return taken;
   }
 
-  /** Looks at it again after `waitMs`, unless something newer was said about it meanwhile. */
+  /**
+   * Looks at it again after `waitMs`, unless something newer was said about it meanwhile. It counts as
+   * looked at, except when it only changes lanes.
+   */
   putBack(item: Candidate, waitMs: number, changes: Partial<Candidate> = {}): void {
+    const fresh = changes.lane !== undefined && this.#freshTaken.has(item);
+    if (!this.#find(item.path)) {
+      const dueMs = this.#clock.monotonicMs() + waitMs;
+      const next = { ...item, ...changes, dueMs, fresh };
+      this.#lanes[next.lane].set(item.path, next);
+      if (fresh) this.#freshQueued += 1;
+    }
     this.finish(item);
-    if (this.#items.has(item.path)) return;
-    const dueMs = this.#clock.monotonicMs() + waitMs;
-    this.#items.set(item.path, { ...item, ...changes, dueMs, fresh: false });
     this.#wake();
   }
 
@@ -114,8 +124,8 @@ export class Candidates {
   nextDueInMs(lane: Lane, mostMs: number): number {
     const nowMs = this.#clock.monotonicMs();
     let dueInMs = mostMs;
-    for (const item of this.#items.values()) {
-      if (item.lane === lane) dueInMs = Math.min(dueInMs, Math.max(0, item.dueMs - nowMs));
+    for (const item of this.#lanes[lane].values()) {
+      dueInMs = Math.min(dueInMs, Math.max(0, item.dueMs - nowMs));
       if (dueInMs === 0) break;
     }
     return dueInMs;
@@ -131,21 +141,20 @@ export class Candidates {
     while (this.#fresh > 0 && !signal.aborted) await this.#next(signal);
   }
 
-  /** True while some path is not settled. */
-  has(path: TreePath): boolean {
-    return this.#items.has(path);
-  }
-
   /** Paths that did not settle for `ms`. */
   unsettledFor(ms: number): readonly TreePath[] {
     const before = this.#clock.monotonicMs() - ms;
-    return [...this.#items.values()]
+    return [...this.#lanes.small.values(), ...this.#lanes.large.values()]
       .filter((item) => !item.fresh && item.sinceMs < before)
       .map((item) => item.path);
   }
 
   get #fresh(): number {
     return this.#freshQueued + this.#freshTaken.size;
+  }
+
+  #find(path: TreePath): Candidate | undefined {
+    return this.#lanes.small.get(path) ?? this.#lanes.large.get(path);
   }
 
   #next(signal: AbortSignal): Promise<void> {

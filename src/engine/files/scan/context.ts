@@ -53,8 +53,6 @@ export interface FilesContext {
   readonly massDelete: BrakeLimits;
   /** Owners are kept by number. */
   readonly owners: boolean;
-  /** The machine was restarted without a clean stop: the page cache was lost. */
-  readonly cacheLost: boolean;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -100,6 +98,11 @@ export function admit(context: FilesContext, wanted: number): number {
   );
   context.brake = result.window;
   return result.admitted;
+}
+
+/** The machine was restarted without a clean stop, and what that damaged is not all healed yet. */
+export function isCacheLost(context: FilesContext): boolean {
+  return context.index.meta.get('cache_lost') !== null;
 }
 
 export function isOldFile(context: FilesContext, mtimeNs: bigint): boolean {

@@ -15,6 +15,7 @@ const DEADLINE_MS = 120_000;
 export function createFlusher(root: string, clock: Clock, log: Log): Flusher {
   let child: ChildLines | null = null;
   let count = 0;
+  let closed = false;
   const waiting = new Map<number, (ok: boolean) => void>();
 
   const failAll = () => {
@@ -38,6 +39,7 @@ export function createFlusher(root: string, clock: Clock, log: Log): Flusher {
     });
   return {
     async wholeStore() {
+      if (closed) return false;
       child ??= start();
       const mine = child;
       count += 1;
@@ -55,6 +57,7 @@ export function createFlusher(root: string, clock: Clock, log: Log): Flusher {
       return ok;
     },
     close() {
+      closed = true;
       child?.kill();
       child = null;
       failAll();

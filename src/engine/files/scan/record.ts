@@ -15,10 +15,18 @@ import type { TreePath } from '../../../core/tree-path.ts';
 import { bumpVector, joinVectors } from '../../../core/version-vector.ts';
 import type { IndexRow } from '../index/rows.ts';
 import type { Content } from './content.ts';
-import { admit, type FilesContext, isOldFile, ownWriter, stampNow, tellHeld } from './context.ts';
+import {
+  admit,
+  type FilesContext,
+  isCacheLost,
+  isOldFile,
+  ownWriter,
+  stampNow,
+  tellHeld,
+} from './context.ts';
 
 /** `changed`: the journal grew. `adopted`: it is what the peer told, put here before a crash. */
-export type Recorded = 'same' | 'changed' | 'adopted' | 'held';
+export type Recorded = 'same' | 'changed' | 'adopted' | 'held' | 'damaged';
 
 /** A token that makes the next look read the file again; its fields still count as seen. */
 export function seenToken(context: FilesContext, seen: Observed): string {
@@ -49,6 +57,7 @@ export function recordPresence(
     return recordSameContent(context, row, seen);
   }
   if (adoptNeeded(context, row, path, seen, now)) return 'adopted';
+  if (row && isDamage(context, row)) return 'damaged';
   if (row && (isHeldOverwrite(context, row) || !emptied(context, row, seen))) return 'held';
   const fresh = mergedMetadata(
     row && !row.entry.deleted ? row.entry : emptyEntry(context, path),
@@ -150,8 +159,8 @@ function emptied(context: FilesContext, row: IndexRow, seen: Observed): boolean 
   if (entry.deleted || entry.type !== 'dir' || seen.type === 'dir') return true;
   const below = index.below(entry.path);
   const counted = below.filter((path) => {
-    const ino = index.get(path)?.ino ?? null;
-    return ino === null || !index.isElsewhere(path, ino);
+    const child = index.get(path);
+    return !child || !index.isElsewhere(child);
   });
   if (admit(context, counted.length) < counted.length) {
     index.held.add(entry.path, 'out', 'overwrite');
@@ -177,17 +186,25 @@ function isHeldOverwrite(context: FilesContext, row: IndexRow): boolean {
 }
 
 /**
+ * After the page cache was lost, what differs may be half of a write: it is damage, and the version
+ * that both sites knew takes its place again. What stands there is kept as a conflict copy then.
+ */
+function isDamage(context: FilesContext, row: IndexRow): boolean {
+  const { index } = context;
+  if (row.entry.deleted || !isCacheLost(context)) return false;
+  if (context.figures.scanned && !row.missing) return false;
+  index.setMissing(row.entry.path, true);
+  index.need.add(row.entry, true);
+  return true;
+}
+
+/**
  * The version of new content. Without history (first scan of an incarnation) it is the zero vector:
- * nobody knows how old it is. The same after the page cache was lost: what differs then may be the
- * half of a write, so the version that both knew stands against it.
+ * nobody knows how old it is.
  */
 function versionOf(context: FilesContext, row: IndexRow | null, seq: number) {
   const { index } = context;
   const known = row !== null && !row.entry.deleted;
-  if (known && context.cacheLost && !context.figures.scanned) {
-    index.need.add(row.entry);
-    return {};
-  }
   if (!known && index.meta.get('history') === null) {
     if (row) index.need.add(row.entry);
     return {};
@@ -240,6 +257,14 @@ export function recordAgain(
     },
     seq,
   });
+}
+
+/** The same version, told once more: the peer may have dropped it for one it no longer has. */
+export function tellAgain(context: FilesContext, row: IndexRow): void {
+  const { index } = context;
+  // Not recorded at the peer yet: it will be told anyway.
+  if (row.seq > index.meta.number('acked_seq')) return;
+  index.put({ ...row, seq: index.nextSeq() }, row);
 }
 
 /** Damage: live, and gone without evidence. It is asked back from the peer, never published. */

@@ -10,6 +10,7 @@ import type { SubscribeCallback } from '@parcel/watcher';
 import { createWrapper } from '@parcel/watcher/wrapper';
 import { describeError, systemCode } from '../../../core/errors.ts';
 import { syncFileSystem } from '../../../platform/libc.ts';
+import { loadWatcherBinding } from '../../../platform/native-libraries.ts';
 
 const EVENTS_PER_LINE = 1_000;
 /** More subscriptions slow every event down: the parent then starts a fresh child. */
@@ -70,7 +71,7 @@ async function runWatch(configured: string): Promise<number> {
   try {
     // Symlinks are refused as roots.
     const root = await realpath(configured);
-    const watcher = createWrapper(require('@parcel/watcher-linux-x64-glibc/watcher.node'));
+    const watcher = createWrapper(await loadWatcherBinding());
     await watchTree(watcher, root);
     say({ ready: true });
   } catch (error) {
