@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test';
 import { AppError } from './errors.ts';
-import { checkTimers, DEFAULT_TIMERS, rearmHoldMs, timerLawViolation } from './timers.ts';
+import { checkTimers, DEFAULT_TIMERS, timerLawViolation } from './timers.ts';
 
 describe('the timer law', () => {
   test('holds for the defaults', () => {
@@ -23,11 +23,4 @@ describe('the timer law', () => {
       for (const name of named) expect(timerLawViolation(timers)).toContain(name);
     });
   }
-});
-
-test('the hold before pairing again doubles with each flap, up to ten minutes', () => {
-  expect([0, 1, 2, 3, 4].map((flaps) => rearmHoldMs(5_000, flaps))).toEqual([
-    5_000, 5_000, 10_000, 20_000, 40_000,
-  ]);
-  expect(rearmHoldMs(5_000, 1_000)).toBe(600_000);
 });

@@ -30,8 +30,6 @@ export const DEFAULT_TIMERS: Timers = {
 export const WAL_TIMEOUT_MS = 4_000;
 /** The service manager kills a process that was silent for this long. */
 export const WATCHDOG_MS = 15_000;
-/** The longest hold that flapping can lead to. */
-export const REARM_HOLD_MAX_MS = 10 * 60_000;
 
 /** The first pair of values that breaks the law, as a sentence; null when all is well. */
 export function timerLawViolation(timers: Timers): string | null {
@@ -67,10 +65,4 @@ export function checkTimers(timers: Timers): Timers {
   const violation = timerLawViolation(timers);
   if (violation !== null) throw new AppError('config', `${violation}.`);
   return timers;
-}
-
-/** How long (ms) the peer must be good before the site is paired again, after `flaps` recent losses of it. */
-export function rearmHoldMs(rearmAfterMs: number, flaps: number): number {
-  const doubled = rearmAfterMs * 2 ** Math.max(0, Math.min(flaps, 16) - 1);
-  return Math.max(rearmAfterMs, Math.min(REARM_HOLD_MAX_MS, doubled));
 }

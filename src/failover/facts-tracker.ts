@@ -1,10 +1,7 @@
 /** For how long what has been so: the facts of the state machine that need a memory. */
 import type { Clock, PeerVerdict, SiteState } from '../core/ports.ts';
 import type { SiteFacts } from '../core/site-machine.ts';
-import { rearmHoldMs, type Timers } from '../core/timers.ts';
-
-/** Paired for this long, earlier losses of the peer are forgiven. */
-const FLAPS_FORGIVEN_MS = 10 * 60_000;
+import type { Timers } from '../core/timers.ts';
 
 export interface Sample {
   readonly hasPeer: boolean;
@@ -31,7 +28,6 @@ export class FactsTracker {
   private streamsDownSinceMs: number | null = null;
   private peerStoreFailedSinceMs: number | null = null;
   private pairedSinceMs: number | null = null;
-  private flaps = 0;
 
   constructor(clock: Clock, timers: Timers) {
     this.clock = clock;
@@ -54,10 +50,7 @@ export class FactsTracker {
 
   noteState(from: SiteState, to: SiteState): void {
     if (to === 'paired') this.pairedSinceMs = this.clock.monotonicMs();
-    if (from !== 'paired') return;
-    if (this.pairedForMs() > FLAPS_FORGIVEN_MS) this.flaps = 0;
-    this.pairedSinceMs = null;
-    if (to === 'alone') this.flaps += 1;
+    else if (from === 'paired') this.pairedSinceMs = null;
   }
 
   facts(sample: Sample): SiteFacts {
@@ -87,8 +80,9 @@ export class FactsTracker {
       peerStoreFailedMs: lasting(this.peerStoreFailedSinceMs),
       streamsDownMs: lasting(this.streamsDownSinceMs),
       goodForMs: this.goodSinceMs === null ? null : nowMs - this.goodSinceMs,
-      // Only the first pairing after a start needs no proof of lasting.
-      rearmHoldMs: this.served ? rearmHoldMs(this.timers.rearmAfterMs, this.flaps) : 0,
+      // Only the first pairing after a start needs no proof of lasting. The hold does not grow with
+      // repeated losses: what a receipt says rests on attestations, and what moves the holder on loss.
+      rearmHoldMs: this.served ? this.timers.rearmAfterMs : 0,
       sinceStartMs: nowMs - this.startedMs,
       timers: this.timers,
     };

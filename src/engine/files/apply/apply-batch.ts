@@ -195,8 +195,7 @@ async function fetchRemote(
 
 /** Without bytes at either site, this site's own knowledge of them is all there is. */
 function whenGone(task: Task, heldByPeer: boolean): Outcome {
-  const own = task.item.heal || task.row?.entry.stamp.site === task.entry.stamp.site;
-  return own && !heldByPeer
+  return task.item.heal && !heldByPeer
     ? { kind: 'nowhere' }
     : later('the peer does not have these bytes now', CHANGED_MS, 'item');
 }

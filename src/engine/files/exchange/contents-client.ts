@@ -13,7 +13,7 @@ import { FRAME, type Frame, readFrames } from './frames.ts';
 export type Fetched =
   | { readonly kind: 'temp'; readonly temp: Temp }
   | { readonly kind: 'failed'; readonly reason: string }
-  /** The peer has no such content, and `held` says whether it has anything at the path. */
+  /** The peer cannot give such content; `held` says whether it should have it. */
   | { readonly kind: 'gone'; readonly held: boolean };
 
 const OPEN_TIMEOUT_MS = 5_000;

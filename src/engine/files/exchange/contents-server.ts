@@ -113,8 +113,8 @@ async function prepare(
     }
   }
   if (changed) return { kind: 'changed' };
-  const row = wanted.path === null ? null : context.index.get(wanted.path);
-  return { kind: 'gone', held: row !== null && !row.entry.deleted };
+  // Before the first scan is over nobody can say that it is not here.
+  return { kind: 'gone', held: !context.figures.scanned || context.index.claims(wanted.hash) };
 }
 
 /** Null when what lies there is not what the index says. */

@@ -231,6 +231,17 @@ export class FileIndex {
     return this.#withHash.all(hashBlob(hash)).map(fromStored);
   }
 
+  /** True when some live entry is said to have this content, even if its bytes are gone. */
+  claims(hash: string): boolean {
+    return (
+      this.#db
+        .query<{ one: number }, [Buffer]>(
+          'SELECT 1 one FROM entries WHERE hash = ? AND type = 0 AND deleted = 0 LIMIT 1',
+        )
+        .get(hashBlob(hash)) !== null
+    );
+  }
+
   /** True when the row's inode is known under another live name, with the same content. */
   isElsewhere({ entry, ino }: IndexRow): boolean {
     if (ino === null) return false;
