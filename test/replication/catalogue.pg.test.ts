@@ -89,7 +89,7 @@ describe('commit', () => {
     expect(known.size).toBe(all.length);
     const [row] = await postgres.pools.admin<{ n: number }[]>`
       SELECT count(*)::int AS n FROM twinsite.events
-      WHERE entity = ANY(${all.map((each) => `deposit/${each.deposit.id}`)})`;
+      WHERE entity = ANY(string_to_array(${all.map((each) => `deposit/${each.deposit.id}`).join()}, ','))`;
     expect(row?.n).toBe(all.length);
   });
 

@@ -5,11 +5,8 @@ import path from 'node:path';
 import type { SiteName } from '../../src/core/ids.ts';
 import type { PeerLink } from '../../src/core/ports.ts';
 import { supervise } from '../../src/core/supervise.ts';
-import {
-  createFileEngine,
-  type FileEngine,
-  type FileEngineOptions,
-} from '../../src/engine/files/file-engine.ts';
+import { createFileEngine, type FileEngine } from '../../src/engine/files/file-engine.ts';
+import type { FileEngineOptions } from '../../src/engine/files/options.ts';
 import { createAlarms } from '../../src/platform/alarms.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { silentLog } from '../../src/platform/log.ts';

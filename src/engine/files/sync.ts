@@ -2,7 +2,7 @@
 import { AppError } from '../../core/errors.ts';
 import { checkTreePath, ROOT, type TreePath } from '../../core/tree-path.ts';
 import type { Replication } from './exchange/replication.ts';
-import type { PeerState } from './exchange/standing.ts';
+import { type PeerState, pendingTold } from './exchange/standing.ts';
 import type { FilesContext } from './scan/context.ts';
 import { OpenDirectories } from './scan/open-directories.ts';
 import type { Scanner } from './scan/scanner.ts';
@@ -23,6 +23,8 @@ export interface SyncResult {
   readonly root: string;
   /** Files that would not settle and were not waited for any longer. */
   readonly unsettled: number;
+  /** Changes that cannot be applied, here or at the peer; alarms say why. */
+  readonly stuck: number;
   /** The tree's digest equals the peer's; null when there was nothing to compare with. */
   readonly rootEqual: boolean | null;
 }
@@ -84,8 +86,10 @@ export async function syncNow(
       `the peer did not confirm everything in time: ${pendingOut(context, parts.peer)} changes are pending`,
     );
   }
+  const stuck = context.figures.stuckTold + (parts.peer.last?.stuck ?? 0);
   return {
-    ok: true,
+    ok: stuck === 0,
+    stuck,
     tookMs: Math.round(clock.monotonicMs() - startedMs),
     ...index.totals,
     root: index.root,
@@ -96,7 +100,7 @@ export async function syncNow(
 
 /** Both directions: the peer applied ours up to `seq`, and nothing of the peer's waits here. */
 function isThere(context: FilesContext, peer: PeerState, seq: number): boolean {
-  return peer.appliedSeq >= seq && context.index.need.open() <= context.figures.stuck;
+  return peer.appliedSeq >= seq && pendingTold(context) === 0;
 }
 
 async function isDirectory(context: FilesContext, path: TreePath): Promise<boolean> {

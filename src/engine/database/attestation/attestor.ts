@@ -201,7 +201,7 @@ export function createAttestor(options: AttestorOptions): Attestor & { readonly 
         resolve(attested);
       };
       asked.set(id, (asked.get(id) ?? 0) + 1);
-      void clock.sleep(timeoutMs, settled.signal).then(() => {
+      void clock.sleep(Math.max(0, timeoutMs), settled.signal).then(() => {
         if (settled.signal.aborted) return;
         evidence.late();
         settle(false);

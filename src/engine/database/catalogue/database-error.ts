@@ -47,7 +47,7 @@ export async function within<T>(
   what: string,
 ): Promise<T> {
   const over = new AbortController();
-  const late = clock.sleep(ms, over.signal).then(() => {
+  const late = clock.sleep(Math.max(1, ms), over.signal).then(() => {
     if (over.signal.aborted) return undefined as never;
     throw new AppError('database-down', `${what}: no answer from the database in ${ms} ms.`, {
       retryAfterSeconds: 1,

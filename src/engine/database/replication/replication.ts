@@ -159,7 +159,7 @@ async function change(
   const { options, state, tunnelDirectory } = manager;
   const { link, site, peer, clock, log } = options;
   const context = {
-    admin: options.pools.admin,
+    endpoint: options.endpoint,
     link,
     site,
     peer,
@@ -205,7 +205,7 @@ async function turn(
   note(seen, facts, state, clock);
   alarms.update(seen, facts, state.health);
   report(options.metrics, state.health.status);
-  if (!seen.roleTimeout) await limitReplicationRole({ admin: options.pools.admin, clock });
+  if (!seen.roleTimeout) await limitReplicationRole({ endpoint: options.endpoint, clock });
   // Something was changed between the look and now: only a new look tells what is due.
   if (wasChanging || state.changes !== changesBefore) return false;
   return change(manager, seen, facts, changing, signal);
@@ -276,7 +276,7 @@ export function createReplication(options: ReplicationOptions): Replication {
   const manager = { options, tunnelDirectory, look, guard, alarms, state };
 
   acceptTunnel({ link, endpoint: options.endpoint, clock, log });
-  answerSlotRequests({ admin, clock, link, peer, log });
+  answerSlotRequests({ endpoint: options.endpoint, clock, link, peer, log });
   link.answer(FACTS_METHOD, async () => factsToTell(await look()));
 
   const isFresh = () => state.lookedAtMs > 0 && clock.monotonicMs() - state.lookedAtMs < STALE_MS;

@@ -1,10 +1,10 @@
 /** Carrying out a plan. Each step ends within its deadline, and may be cut off and run again. */
-import type { ReservedSql, Sql } from 'postgres';
+import type { Sql } from 'postgres';
 import { AppError, systemCode } from '../../../core/errors.ts';
 import type { SiteName } from '../../../core/ids.ts';
 import type { Clock, Log, PeerLink } from '../../../core/ports.ts';
 import type { SubscriptionStep } from '../../../core/subscription-plan.ts';
-import { within } from '../catalogue/database-error.ts';
+import type { DatabaseEndpoint } from '../connections.ts';
 import { DROP_SLOT_METHOD, FRESH_SLOT_METHOD } from './facts.ts';
 import {
   connectionString,
@@ -13,15 +13,12 @@ import {
   slotNameOf,
   subscriptionName,
 } from './names.ts';
+import { alone, LOCK_TIMEOUT_MS } from './session.ts';
 
-/** A new slot waits for open transactions; only this bounds it on the publisher (0.1 s when idle). */
-const LOCK_TIMEOUT_S = 10;
-const STATEMENT_TIMEOUT_S = 20;
-const GIVE_UP_MS = 30_000;
 const SLOT_REQUEST_MS = 15_000;
 
 export interface StepContext {
-  readonly admin: Sql;
+  readonly endpoint: DatabaseEndpoint;
   readonly link: PeerLink;
   readonly site: SiteName;
   readonly peer: SiteName;
@@ -33,29 +30,6 @@ export interface StepContext {
 
 function quoted(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
-}
-
-/** Runs on a connection of its own with its own limits: such statements refuse transaction blocks. */
-async function alone<T>(
-  context: Pick<StepContext, 'admin' | 'clock'>,
-  what: string,
-  run: (sql: ReservedSql) => Promise<T>,
-): Promise<T> {
-  const { admin, clock } = context;
-  const work = async () => {
-    const sql = await admin.reserve();
-    try {
-      await sql.unsafe(
-        `SET lock_timeout = '${LOCK_TIMEOUT_S}s'; SET statement_timeout = '${STATEMENT_TIMEOUT_S}s'`,
-      );
-      return await run(sql);
-    } finally {
-      // A connection that broke has nothing to reset.
-      await sql.unsafe('RESET lock_timeout; RESET statement_timeout').catch(() => undefined);
-      sql.release();
-    }
-  };
-  return within(work(), clock, GIVE_UP_MS, what);
 }
 
 const SETTINGS = `origin = none, synchronous_commit = local, streaming = off,
@@ -100,7 +74,7 @@ function statementsOf(step: StatementStep, context: StepContext): readonly strin
   }
 }
 
-async function publish(sql: ReservedSql): Promise<void> {
+async function publish(sql: Sql): Promise<void> {
   const known = await sql`SELECT 1 FROM pg_publication WHERE pubname = ${PUBLICATION}`;
   if (known.length === 0) {
     await sql.unsafe(
@@ -119,9 +93,9 @@ export async function writeFact(sql: Sql, name: string, value: unknown): Promise
 }
 
 /** The publisher's side of a slot's limits: table copies make slots of their own by this role. */
-export async function limitReplicationRole(context: Pick<StepContext, 'admin' | 'clock'>) {
+export async function limitReplicationRole(context: Pick<StepContext, 'endpoint' | 'clock'>) {
   await alone(context, 'limit the replication role', (sql) =>
-    sql.unsafe(`ALTER ROLE ${REPLICATION_ROLE} SET lock_timeout = '${LOCK_TIMEOUT_S}s'`),
+    sql.unsafe(`ALTER ROLE ${REPLICATION_ROLE} SET lock_timeout = '${LOCK_TIMEOUT_MS / 1000}s'`),
   );
 }
 
@@ -160,7 +134,7 @@ export async function runStep(step: SubscriptionStep, context: StepContext): Pro
 }
 
 /** Drops the peer's slot here, and those of table copies that it left behind. Throws when in use. */
-async function dropSlots(sql: ReservedSql, peer: SiteName): Promise<void> {
+async function dropSlots(sql: Sql, peer: SiteName): Promise<void> {
   // Only this pair's peer subscribes here: every copy slot that nobody uses is a leftover of it.
   const slots = await sql<{ slot_name: string; active: boolean }[]>`
     SELECT slot_name, active FROM pg_replication_slots
@@ -185,7 +159,7 @@ async function dropSlots(sql: ReservedSql, peer: SiteName): Promise<void> {
  * is asked. Made here and not by the subscription: no transaction of the asker's is open meanwhile.
  */
 export function answerSlotRequests(
-  context: Pick<StepContext, 'admin' | 'clock' | 'link' | 'peer' | 'log'>,
+  context: Pick<StepContext, 'endpoint' | 'clock' | 'link' | 'peer' | 'log'>,
 ): void {
   const { link, peer, log } = context;
   link.answer(DROP_SLOT_METHOD, async () => {

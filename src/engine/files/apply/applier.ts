@@ -153,6 +153,9 @@ async function applyItems(
 function tellStuck({ patience }: Applying, shared: FilesContext): void {
   const paths = patience.stuck(shared.index.need);
   shared.figures.stuck = paths.length;
+  shared.figures.stuckTold = paths.filter(
+    (path) => shared.index.need.get(path)?.heal === false,
+  ).length;
   if (paths.length === 0) {
     shared.alarms.clear('files-stuck');
     return;

@@ -36,6 +36,7 @@ export function decideItems(
         // The peer keeps a conflict's loser and tells so; nothing is to be done about the entry.
         if (row && !item.heal && mustTellAgain(row.entry, item.entry)) tellAgain(context, row);
         index.need.remove(path);
+        if (row?.missing && !item.heal) index.need.add(row.entry, true);
       } else if (decision.kind === 'fetch') {
         tasks.push({
           ...base,

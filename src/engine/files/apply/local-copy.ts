@@ -18,9 +18,11 @@ export async function copyLocally(
   entry: ManifestEntry,
   flush: boolean,
 ): Promise<Temp | null> {
+  const { index } = context;
+  if (!index.claims(entry.hash) && !index.kept.has(entry.hash)) return null;
   const places = [
-    ...context.index.withHash(entry.hash).map((row) => row.entry.path),
-    ...context.index.kept.withHash(entry.hash).map((kept) => kept.place),
+    ...index.withHash(entry.hash).map((row) => row.entry.path),
+    ...index.kept.withHash(entry.hash).map((kept) => kept.place),
   ];
   for (const place of places) {
     const temp = await copyFrom(context, directories, entry, place, flush);

@@ -81,13 +81,16 @@ async function readRequest(exchange: Exchange): Promise<readonly Wanted[]> {
 }
 
 /** Where the content may lie: at the path asked for, under other names, in trash and conflict copies. */
-function places(context: FilesContext, { path, hash }: Wanted): readonly TreePath[] {
+function* places(context: FilesContext, { path, hash }: Wanted): Generator<TreePath> {
   const { index } = context;
   const row = path === null ? null : index.get(path);
-  const first = row && !row.entry.deleted && !row.missing && row.entry.hash === hash ? [path] : [];
-  const others = index.withHash(hash).map((other) => other.entry.path);
-  const kept = index.kept.withHash(hash).map((file) => file.place);
-  return [...new Set([...first, ...others, ...kept])].filter((place) => place !== null);
+  if (path !== null && row && !row.entry.deleted && !row.missing && row.entry.hash === hash) {
+    yield path;
+  }
+  for (const other of index.withHash(hash)) {
+    if (other.entry.path !== path) yield other.entry.path;
+  }
+  for (const kept of index.kept.withHash(hash)) yield kept.place;
 }
 
 async function prepare(
@@ -131,7 +134,7 @@ async function openSource(
       open(parent.at(nameOf(place)), flags),
     );
     const seen = await observeHandle(handle);
-    const expected = isPrivate ? null : (context.index.get(place)?.seen ?? null);
+    const expected = isPrivate ? null : context.index.seenOf(place);
     const token = seen ? observedToken(seen) : '';
     if (seen?.type === 'file' && (expected === null || expected.replace(/^~/, '') === token)) {
       return { handle, size: seen.size, token };

@@ -24,7 +24,8 @@ export async function recordRemote(
         if (decision.kind === 'none' || decision.kind === 'keep') {
           if (row && mustTellAgain(row.entry, entry)) tellAgain(context, row);
           // What it replaces on the list is older still.
-          if (!row?.missing) index.need.remove(entry.path);
+          index.need.remove(entry.path);
+          if (row?.missing) index.need.add(row.entry, true);
           continue;
         }
         index.held.remove(entry.path, 'in');

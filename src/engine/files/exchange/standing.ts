@@ -7,6 +7,8 @@ import { ownWriter, wakeApply } from '../scan/context.ts';
 import type { Standing } from './wire.ts';
 
 export interface PeerState {
+  /** False for a site that runs without a peer. */
+  readonly linked: boolean;
   /** Null before the first word of this run. */
   last: Standing | null;
   /** Everything up to here is applied at the peer. */
@@ -24,9 +26,15 @@ export function standing(context: FilesContext): Standing {
     rules: sha256Hex(ignore.canonical),
     seq: index.durableSeq,
     root: index.root,
-    pending: index.need.open(),
+    pending: pendingTold(context),
+    stuck: context.figures.stuckTold,
     recorded: incarnation === null ? null : { incarnation, seq: index.meta.number('peer_seq') },
   };
+}
+
+/** What the peer told and is not in place, without what a person was told of. */
+export function pendingTold(context: FilesContext): number {
+  return Math.max(0, context.index.need.told() - context.figures.stuckTold);
 }
 
 export function ackedSeq(context: FilesContext): number {
@@ -93,9 +101,10 @@ export function isDrained(context: FilesContext, peer: PeerState): boolean {
   const { last } = peer;
   return (
     context.figures.scanned &&
-    index.need.open() <= context.figures.stuck &&
-    (last === null ||
-      (index.meta.get('peer_incarnation') === last.incarnation &&
+    pendingTold(context) === 0 &&
+    (!peer.linked ||
+      (last !== null &&
+        index.meta.get('peer_incarnation') === last.incarnation &&
         index.meta.number('peer_seq') >= last.seq &&
         ackedSeq(context) >= index.seq))
   );
@@ -105,7 +114,6 @@ function compareRoots(context: FilesContext, peer: PeerState, said: Standing): v
   const { index } = context;
   const both =
     said.pending === 0 &&
-    index.need.open() === 0 &&
     isDrained(context, peer) &&
     said.recorded?.incarnation === index.incarnation &&
     said.recorded.seq === index.seq;

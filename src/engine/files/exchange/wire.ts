@@ -24,6 +24,8 @@ const STANDING = z.strictObject({
   root: HASH,
   /** What this side has still to apply of the other's. */
   pending: COUNT,
+  /** What it has given up for now, with an alarm. */
+  stuck: COUNT,
   /** The other side's journal as far as it is recorded here. */
   recorded: z.strictObject({ incarnation: ID, seq: COUNT }).nullable(),
 });

@@ -12,21 +12,21 @@ import { Meta } from './meta.ts';
 import { NeedList } from './need-list.ts';
 import {
   blob,
+  COLUMNS,
   fromStored,
   hashBlob,
   type IndexRow,
+  PUT,
   type RowSketch,
   type StoredRow,
   toStored,
   typeOf,
   unblob,
 } from './rows.ts';
-import { openDatabase } from './schema.ts';
+import { bindDatabase, openDatabase } from './schema.ts';
 import { createTreeDigest, moveSum, sumText, type TreeDigest } from './tree-digest.ts';
 import { createWalFlush, type WalFlush } from './wal-flush.ts';
 
-const COLUMNS =
-  'path, parent, type, deleted, size, hash, target, mode, uid, gid, mtime_ns, version, stamp, base, evidence, seq, seen, ino, missing';
 const SELECT = `SELECT ${COLUMNS} FROM entries`;
 
 export interface IndexOptions {
@@ -35,13 +35,6 @@ export interface IndexOptions {
   readonly generation: string;
   readonly pairSecret: string;
 }
-
-const PUT = `INSERT INTO entries (${COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
-  ON CONFLICT (path) DO UPDATE SET type=excluded.type, deleted=excluded.deleted,
-  size=excluded.size, hash=excluded.hash, target=excluded.target, mode=excluded.mode,
-  uid=excluded.uid, gid=excluded.gid, mtime_ns=excluded.mtime_ns, version=excluded.version,
-  stamp=excluded.stamp, base=excluded.base, evidence=excluded.evidence, seq=excluded.seq, seen=excluded.seen,
-  ino=excluded.ino, missing=excluded.missing`;
 
 export interface TreeTotals {
   readonly entries: number;
@@ -57,6 +50,8 @@ export class FileIndex {
   readonly #digest: TreeDigest;
   readonly #wal: WalFlush;
   readonly #get: Statement<StoredRow, [Buffer]>;
+  readonly #seen: Statement<Pick<StoredRow, 'seen'>, [Buffer]>;
+  readonly #claims: Statement<{ one: number }, [Buffer]>;
   readonly #put: Statement<unknown, SQLQueryBindings[]>;
   readonly #withHash: Statement<StoredRow, [Buffer]>;
   #sum: bigint;
@@ -70,13 +65,17 @@ export class FileIndex {
     this.#db = db;
     this.#digest = createTreeDigest(options.pairSecret);
     this.#wal = createWalFlush(options.file);
-    bind(db, `${options.storeId}/${options.generation}`);
+    bindDatabase(db, `${options.storeId}/${options.generation}`);
     this.meta = new Meta(db);
     this.need = new NeedList(db);
     this.kept = new KeptList(db);
     this.held = new HeldList(db);
     this.#get = db.prepare(`${SELECT} WHERE path = ?`);
     this.#put = db.prepare(PUT);
+    this.#seen = db.prepare('SELECT seen FROM entries WHERE path = ?');
+    this.#claims = db.prepare(
+      'SELECT 1 one FROM entries WHERE hash = ? AND type = 0 AND deleted = 0 LIMIT 1',
+    );
     this.#withHash = db.prepare(
       `${SELECT} WHERE hash = ? AND type = 0 AND deleted = 0 AND missing = 0 LIMIT 8`,
     );
@@ -191,6 +190,11 @@ export class FileIndex {
     return row ? fromStored(row) : null;
   }
 
+  /** The token of the last look at a path; null when there is none. */
+  seenOf(path: TreePath): string | null {
+    return this.#seen.get(blob(path))?.seen ?? null;
+  }
+
   /** Live entries directly in a directory. */
   children(directory: TreePath): readonly RowSketch[] {
     return this.#db
@@ -233,13 +237,7 @@ export class FileIndex {
 
   /** True when some live entry is said to have this content, even if its bytes are gone. */
   claims(hash: string): boolean {
-    return (
-      this.#db
-        .query<{ one: number }, [Buffer]>(
-          'SELECT 1 one FROM entries WHERE hash = ? AND type = 0 AND deleted = 0 LIMIT 1',
-        )
-        .get(hashBlob(hash)) !== null
-    );
+    return this.#claims.get(hashBlob(hash)) !== null;
   }
 
   /** True when the row's inode is known under another live name, with the same content. */
@@ -311,7 +309,8 @@ export class FileIndex {
   async close(): Promise<void> {
     await this.#wal.close();
     // A statement left open would keep the file and its lock.
-    for (const statement of [this.#get, this.#put, this.#withHash]) statement.finalize();
+    const statements = [this.#get, this.#put, this.#withHash, this.#seen, this.#claims];
+    for (const statement of statements) statement.finalize();
     this.need.close();
     this.kept.close();
     this.#db.close();
@@ -323,20 +322,4 @@ export class FileIndex {
     this.#bytes += sign * row.entry.size;
     if (row.missing) this.#missing += sign;
   }
-}
-
-/** Binds the index to a store; another store's knowledge is dropped, never carried over. */
-function bind(db: Database, store: string): void {
-  const bound = db
-    .query<{ value: string }, []>("SELECT value FROM meta WHERE key = 'store'")
-    .get()?.value;
-  if (bound === store) return;
-  db.transaction(() => {
-    for (const table of ['entries', 'need', 'copies_needed', 'held', 'kept', 'meta']) {
-      db.exec(`DELETE FROM ${table}`);
-    }
-    const set = db.query('INSERT INTO meta (key, value) VALUES (?, ?)');
-    set.run('store', store);
-    set.run('incarnation', randomUUID());
-  })();
 }

@@ -81,7 +81,7 @@ export class KeptList {
   }
 
   has(hash: string): boolean {
-    return this.withHash(hash).length > 0;
+    return this.#withHash.get(hashBlob(hash)) !== null;
   }
 
   withHash(hash: string): readonly KeptFile[] {

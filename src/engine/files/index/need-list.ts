@@ -36,6 +36,7 @@ export class NeedList {
   readonly #get: Statement<NeedRow, [Buffer]>;
   #size = 0;
   #held = 0;
+  #heals = 0;
 
   constructor(db: Database) {
     this.#db = db;
@@ -46,10 +47,13 @@ export class NeedList {
   /** After a transaction was undone. */
   reload(): void {
     const row = this.#db
-      .query<{ n: number; h: number }, []>('SELECT count(*) n, coalesce(sum(held), 0) h FROM need')
+      .query<{ n: number; h: number; l: number }, []>(
+        'SELECT count(*) n, coalesce(sum(held), 0) h, coalesce(sum(heal), 0) l FROM need',
+      )
       .get();
     this.#size = row?.n ?? 0;
     this.#held = row?.h ?? 0;
+    this.#heals = row?.l ?? 0;
   }
 
   /** Items that are not held for a person. */
@@ -57,8 +61,9 @@ export class NeedList {
     return this.#size - this.#held;
   }
 
-  heldCount(): number {
-    return this.#held;
+  /** Of the open ones, those that the peer told: not what is only to be healed. */
+  told(): number {
+    return this.#size - this.#held - this.#heals;
   }
 
   /** Replaces what stood for the path; a heal never replaces what the peer told. */
@@ -72,21 +77,25 @@ export class NeedList {
       .query('INSERT INTO need (path, entry, size, heal, held) VALUES (?, ?, ?, ?, 0)')
       .run(blob(entry.path), encodeEntry(entry), entry.size, heal ? 1 : 0);
     this.#size += 1;
+    if (heal) this.#heals += 1;
   }
 
   remove(path: TreePath): void {
     if (this.#size === 0) return;
     const row = this.#db
-      .query<{ held: number }, [Buffer]>('DELETE FROM need WHERE path = ? RETURNING held')
+      .query<{ held: number; heal: number }, [Buffer]>(
+        'DELETE FROM need WHERE path = ? RETURNING held, heal',
+      )
       .get(blob(path));
     if (!row) return;
     this.#size -= 1;
     this.#held -= row.held;
+    this.#heals -= row.heal;
   }
 
   hold(path: TreePath): void {
     const changed = this.#db
-      .query('UPDATE need SET held = 1 WHERE path = ? AND held = 0')
+      .query('UPDATE need SET held = 1 WHERE path = ? AND held = 0 AND heal = 0')
       .run(blob(path)).changes;
     this.#held += changed;
   }

@@ -43,6 +43,16 @@ export interface StoredRow {
   missing: number;
 }
 
+export const COLUMNS =
+  'path, parent, type, deleted, size, hash, target, mode, uid, gid, mtime_ns, version, stamp, base, evidence, seq, seen, ino, missing';
+/** Parameters as toStored makes them. */
+export const PUT = `INSERT INTO entries (${COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+  ON CONFLICT (path) DO UPDATE SET type=excluded.type, deleted=excluded.deleted,
+  size=excluded.size, hash=excluded.hash, target=excluded.target, mode=excluded.mode,
+  uid=excluded.uid, gid=excluded.gid, mtime_ns=excluded.mtime_ns, version=excluded.version,
+  stamp=excluded.stamp, base=excluded.base, evidence=excluded.evidence, seq=excluded.seq, seen=excluded.seen,
+  ino=excluded.ino, missing=excluded.missing`;
+
 const TYPES: readonly EntryType[] = ['file', 'dir', 'symlink'];
 
 export function blob(text: string): Buffer {
@@ -90,7 +100,7 @@ export function fromStored(row: StoredRow): IndexRow {
   };
 }
 
-/** In the order of the INSERT in file-index.ts. */
+/** In the order of COLUMNS. */
 export function toStored(row: IndexRow): (string | number | Buffer | null)[] {
   const { entry } = row;
   return [

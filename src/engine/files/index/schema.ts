@@ -1,5 +1,6 @@
 /** The index's tables. Names, hashes and targets are blobs: bytes, never text. */
 import { Database } from 'bun:sqlite';
+import { randomUUID } from 'node:crypto';
 import { AppError, describeError } from '../../../core/errors.ts';
 
 const VERSION = 1;
@@ -111,4 +112,20 @@ export function openDatabase(file: string): Database {
     );
   }
   return db;
+}
+
+/** Binds the index to a store; another store's knowledge is dropped, never carried over. */
+export function bindDatabase(db: Database, store: string): void {
+  const bound = db
+    .query<{ value: string }, []>("SELECT value FROM meta WHERE key = 'store'")
+    .get()?.value;
+  if (bound === store) return;
+  db.transaction(() => {
+    for (const table of ['entries', 'need', 'copies_needed', 'held', 'kept', 'meta']) {
+      db.exec(`DELETE FROM ${table}`);
+    }
+    const set = db.query('INSERT INTO meta (key, value) VALUES (?, ?)');
+    set.run('store', store);
+    set.run('incarnation', randomUUID());
+  })();
 }

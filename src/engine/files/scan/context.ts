@@ -39,7 +39,9 @@ export interface EngineFigures {
   paused: boolean;
   /** Names that are no files: counted by the last full scan. */
   special: number;
+  /** Items of the need list that fail again and again, and those of them that the peer told. */
   stuck: number;
+  stuckTold: number;
   sync: { first: boolean; filesDone: number; bytesDone: number; startedAtMs: number };
 }
 

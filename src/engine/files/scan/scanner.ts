@@ -162,6 +162,7 @@ async function fullScan(
       tookMs: Math.round(context.clock.monotonicMs() - startedMs),
     });
     wakeApply(context);
+    context.journalGrew.wake();
   }
 }
 
