@@ -34,7 +34,9 @@ setup: $(INSTALLED) ## Install npm's packages, and Debian's for the end-to-end t
 	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
 
 $(INSTALLED): package-lock.json
-	npm ci
+	@# A registry mirror may lack other platforms' optional packages; npm ci then calls the lock incomplete,
+	@# while install keeps to the lock's versions and hashes all the same.
+	@npm ci --silent 2>/dev/null || npm install --no-save --no-audit --no-fund --loglevel=error
 	@# Bun is put in place by its package's install script, which npm may be told not to run.
 	@$(BUN) --version >/dev/null 2>&1 || node node_modules/bun/install.js
 	@$(BUN) --version >/dev/null

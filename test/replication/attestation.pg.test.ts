@@ -53,6 +53,7 @@ async function eventsOf(site: TestSite, id: DepositId): Promise<string[]> {
 
 /** Holds up the apply worker: nothing arrives until it is let go. */
 async function stallArrivals(site: TestSite): Promise<() => Promise<void>> {
+  await site.postgres.pools.admin`SELECT 1`;
   const blocker = await site.postgres.pools.admin.reserve();
   await blocker`BEGIN`;
   await blocker`LOCK TABLE twinsite.deposits IN SHARE MODE`;

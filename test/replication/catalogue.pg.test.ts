@@ -313,6 +313,7 @@ test('a database that is away is told as such, within the deadline', async () =>
     log: silentLog,
     deadlineMs: 300,
   });
+  await postgres.pools.admin`SELECT 1`;
   const blocker = await postgres.pools.admin.reserve();
   await blocker`BEGIN`;
   await blocker`LOCK TABLE twinsite.deposits IN ACCESS EXCLUSIVE MODE`;
