@@ -12,7 +12,7 @@ INSTALLED := node_modules/.package-lock.json
 APT := haproxy:haproxy strace:strace ip:iproute2
 SOURCES := $(shell find src migrations scripts -type f ! -name '*.test.ts' 2>/dev/null) package.json
 
-.PHONY: help setup build build-assets demo lint check test-parts test-pg test-e2e test figures clean
+.PHONY: help setup build build-assets demo lint check test-parts test-pg test-e2e test test-long figures clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,10 @@ test-e2e: build ## Tests of the compiled binary, two sites at a time
 
 test: setup build lint ## Everything: lint, unit, PostgreSQL and end-to-end tests; prints the totals
 	@$(BUN) scripts/run-tests.ts unit parts pg e2e
+
+test-long: setup build ## The long forms: 50 destroyed sites in a row from each side, 100 kills, longer cuts
+	@TWINSITE_ROUNDS=50 TWINSITE_KILLS=100 TWINSITE_CUT_MS=20000 $(BIN)/bun test --timeout 1200000 \
+	  ./test/e2e/both-survives.test.ts ./test/e2e/random-kills.test.ts ./test/e2e/partition.test.ts
 
 figures: setup build ## Measure what a newcomer asks for first: start, memory, receipts, the flip
 	@$(BUN) bench/first-figures.ts

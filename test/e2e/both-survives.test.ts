@@ -9,7 +9,7 @@ import { sha256 } from '../support/independent.ts';
 import { Pair, QUICK, randomBody } from '../support/pair.ts';
 import type { SiteProcess } from '../support/site-process.ts';
 
-const ROUNDS = Number(process.env['TWINSITE_ROUNDS'] ?? '50');
+const ROUNDS = Number(process.env['TWINSITE_ROUNDS'] ?? '5');
 
 async function destroyAfterReceipt(pair: Pair, site: SiteProcess, round: number): Promise<void> {
   const body = randomBody(1 + ((round * 7919) % 60_000));

