@@ -81,6 +81,7 @@ CREATE TABLE node.needed_files (
   last_error text
 );
 CREATE INDEX needed_files_deposit ON node.needed_files (deposit_id);
+CREATE INDEX needed_files_order ON node.needed_files (attempts, since DESC, file_id);
 
 -- A row from the peer whose key is known here with other content. Never expected; always an alarm.
 CREATE TABLE node.divergent_rows (
@@ -106,13 +107,21 @@ CREATE FUNCTION node.skip_known() RETURNS trigger LANGUAGE plpgsql
   SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   ours jsonb;
-  theirs jsonb := to_jsonb(NEW);
+  theirs jsonb;
 BEGIN
-  EXECUTE format('SELECT to_jsonb(t) FROM %I.%I t WHERE t.id = $1', TG_TABLE_SCHEMA, TG_TABLE_NAME)
-    INTO ours USING NEW.id;
+  -- One branch for each table, because a plan made anew for each row would cost more than the row.
+  CASE TG_TABLE_NAME
+    WHEN 'deposits' THEN
+      SELECT to_jsonb(t) INTO ours FROM twinsite.deposits t WHERE t.id = NEW.id;
+    WHEN 'deposit_files' THEN
+      SELECT to_jsonb(t) INTO ours FROM twinsite.deposit_files t WHERE t.id = NEW.id;
+    WHEN 'events' THEN
+      SELECT to_jsonb(t) INTO ours FROM twinsite.events t WHERE t.id = NEW.id;
+  END CASE;
   IF ours IS NULL THEN
     RETURN NEW;
   END IF;
+  theirs := to_jsonb(NEW);
   IF ours IS DISTINCT FROM theirs THEN
     INSERT INTO node.divergent_rows AS d (table_name, key, theirs, ours)
       VALUES (TG_TABLE_NAME, NEW.id, theirs, ours)

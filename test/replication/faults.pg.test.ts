@@ -91,7 +91,10 @@ test('either server killed and the tunnel cut at random: every acknowledged row 
   const writers = [0, 1].flatMap((n) => [write(pair.a, n), write(pair.b, n)]);
   let kills = 0;
   for (let i = 0; i < faults; i += 1) {
-    await Bun.sleep(random() * 400);
+    // Each fault hits work under way.
+    const enough = acknowledged.size + 20;
+    await until('requests in flight', () => acknowledged.size >= enough);
+    await Bun.sleep(random() * 50);
     const dice = random();
     const victim = dice < 0.3 ? a : dice < 0.6 ? b : null;
     if (victim !== null) kills += Number(await until('a server to kill', () => victim.kill()));

@@ -52,6 +52,8 @@ export function openPool(endpoint: DatabaseEndpoint, options: PoolOptions): post
     username: options.user,
     max: options.max,
     connect_timeout: CONNECT_TIMEOUT_S,
+    // The driver's own question for types is awaited by nobody: a server that dies then would end us.
+    fetch_types: false,
     // A pool that waits longer between attempts is slower back than the server.
     backoff: (attempt) => Math.min(0.05 * 2 ** attempt, 1),
     idle_timeout: 60,

@@ -92,6 +92,8 @@ export async function migrate(
   log: Log,
   migrations: readonly Migration[] = MIGRATIONS,
 ): Promise<readonly string[]> {
+  // Without fetch_types the driver never gives out a connection that has answered nothing yet.
+  await admin`SELECT 1`;
   const connection = await admin.reserve();
   try {
     await connection.unsafe(`SET lock_timeout = '${LOCK_TIMEOUT}'`);

@@ -117,7 +117,10 @@ export const neededFiles = nodeSchema.table(
     attempts: integer('attempts').notNull().default(0),
     lastError: text('last_error'),
   },
-  (table) => [index('needed_files_deposit').on(table.depositId)],
+  (table) => [
+    index('needed_files_deposit').on(table.depositId),
+    index('needed_files_order').on(table.attempts, table.since.desc(), table.fileId),
+  ],
 );
 
 export const divergentRows = nodeSchema.table(
