@@ -67,6 +67,21 @@ describe('commit', () => {
 
   test('of many at once under one key exactly one is committed', async () => {
     const all = Array.from({ length: 12 }, () => newDeposit({ site: A, key: 'k3' }));
+    const outcomes = await Promise.all(all.map((each) => catalogue.commit(each)));
+    expect(outcomes.filter((each) => each.outcome === 'committed')).toHaveLength(1);
+  });
+
+  test('connections that break leave no doubt: each id is committed once', async () => {
+    let isDone = false;
+    const breaking = (async () => {
+      // Bounded: a machine on which a commit takes longer than the pause must get through at last.
+      for (let n = 0; n < 40 && !isDone; n += 1) {
+        await postgres.pools.admin`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+          WHERE usename = 'twinsite_service' AND query LIKE '%twinsite.deposits%'`;
+        await Bun.sleep(15);
+      }
+    })();
+    const all = Array.from({ length: 60 }, (_, i) => newDeposit({ site: A, key: `broken ${i}` }));
     const outcomes = await Promise.allSettled(all.map((each) => catalogue.commit(each)));
     isDone = true;
     await breaking;
