@@ -5,6 +5,8 @@ import { AppError } from '../../../core/errors.ts';
 import type { Clock, CommitOutcome, Log } from '../../../core/ports.ts';
 import { databaseError, isDatabaseDown, within } from './database-error.ts';
 
+/** How long one attempt waits for its answer before the same statement is sent again. */
+const ATTEMPT_MS = 3_000;
 const RETRY_PAUSE_MS = 50;
 
 /** `chunks` as one hex string. */
@@ -78,7 +80,10 @@ export async function commitDeposit(
   const left = () => options.deadlineMs - (clock.monotonicMs() - started);
   for (let broken = false; ; broken = true) {
     try {
-      const [row] = await within(insertDeposit(sql, deposit), clock, left(), 'deposit commit');
+      // The driver has been seen to lose a statement whose connection was ended while it was sent:
+      // nobody answers it then, and asking again is the only way to know.
+      const attemptMs = Math.min(left(), ATTEMPT_MS);
+      const [row] = await within(insertDeposit(sql, deposit), clock, attemptMs, 'deposit commit');
       if (row === undefined) throw new AppError('internal', 'The commit gave no answer.');
       const ours = row.written || (broken && row.mine);
       return { outcome: ours ? 'committed' : 'existed' };
