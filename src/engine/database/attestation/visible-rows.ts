@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { DepositFileRow, DepositRow, EventRow } from '../../../core/deposit.ts';
 import type { AccountName, DepositId, SiteName } from '../../../core/ids.ts';
 import { uuidArray } from '../catalogue/database-error.ts';
-import { FILE_JSON, timeText, toFileRow } from '../catalogue/rows.ts';
+import { depositSchema, FILE_JSON, timeText, toFileRow } from '../catalogue/rows.ts';
 
 export interface VisibleDeposit {
   readonly deposit: DepositRow;
@@ -12,16 +12,7 @@ export interface VisibleDeposit {
   readonly received: Pick<EventRow, 'id' | 'counter' | 'site' | 'at'> | null;
 }
 
-const rowSchema = z.object({
-  id: z.string(),
-  collection: z.string(),
-  depositor: z.string(),
-  onBehalfOf: z.string().nullable(),
-  title: z.string().nullable(),
-  packaging: z.string().nullable(),
-  fileCount: z.number(),
-  requestDigest: z.string(),
-  keyDigest: z.string().nullable(),
+const rowSchema = depositSchema.extend({
   files: z.array(z.unknown()),
   received: z
     .object({ id: z.string(), counter: z.number(), site: z.string(), at: z.string() })

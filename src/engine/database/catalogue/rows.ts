@@ -29,7 +29,8 @@ export const eventSchema = z.object({
   body: z.record(z.string(), z.unknown()),
 });
 
-const depositSchema = z.object({
+/** A deposit's own columns, as every query here names them. */
+export const depositSchema = z.object({
   id: z.string(),
   collection: z.string(),
   depositor: z.string(),
